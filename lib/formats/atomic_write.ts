@@ -1,0 +1,108 @@
+// Writing a file so that a reader sees the old content or the new one, never a part, even after a crash.
+import { dirname } from "node:path";
+import { fileURLToPath } from "node:url";
+
+/**
+ * Writes a file under a temporary name in the same folder, flushes it to disk and renames it into
+ * place. Where `write` throws, the file under `path` stays as it was and the temporary one is removed.
+ *
+ * @param path where the file goes
+ * @param write what writes the content; the file is open at its start
+ * @returns a promise that resolves once the file is in place
+ * @throws whatever the file system or `write` throws
+ *
+ * @example
+ * ```ts
+ * import { assertEquals } from "@std/assert";
+ * import { writeAtomically } from "./atomic_write.ts";
+ *
+ * const path = await Deno.makeTempFile();
+ * await writeAtomically(path, async (file) => {
+ *   await file.write(new Uint8Array([1, 2]));
+ *   await file.write(new Uint8Array([3]));
+ * });
+ * assertEquals(await Deno.readFile(path), new Uint8Array([1, 2, 3]));
+ * await Deno.remove(path);
+ * ```
+ */
+export async function writeAtomically(
+  path: string | URL,
+  write: (file: Deno.FsFile) => Promise<void>,
+): Promise<void> {
+  const target = path instanceof URL ? fileURLToPath(path) : path;
+  const temporary = `${target}.${crypto.randomUUID()}.tmp`;
+  try {
+    using file = await Deno.open(temporary, { write: true, createNew: true });
+    await write(file);
+    await file.sync();
+  } catch (error) {
+    await Deno.remove(temporary).catch(() => {});
+    throw error;
+  }
+  await Deno.rename(temporary, target);
+  await syncFolder(dirname(target));
+}
+
+/**
+ * Writes a whole file atomically, as {@linkcode writeAtomically} does.
+ *
+ * @param path where the file goes
+ * @param content bytes, or text to be written as UTF-8
+ * @returns a promise that resolves once the file is in place
+ * @throws whatever the file system throws
+ *
+ * @example
+ * ```ts
+ * import { assertEquals } from "@std/assert";
+ * import { writeFileAtomically } from "./atomic_write.ts";
+ *
+ * const path = await Deno.makeTempFile();
+ * await writeFileAtomically(path, "one line\n");
+ * assertEquals(await Deno.readTextFile(path), "one line\n");
+ * await Deno.remove(path);
+ * ```
+ */
+export async function writeFileAtomically(
+  path: string | URL,
+  content: string | Uint8Array,
+): Promise<void> {
+  const bytes = typeof content === "string" ? new TextEncoder().encode(content) : content;
+  await writeAtomically(path, (file) => writeAll(file, bytes));
+}
+
+/**
+ * Writes all bytes at the file's position, in pieces where the system takes only a part at once.
+ *
+ * @param file a file open for writing
+ * @param bytes what to write; may view shared memory
+ * @returns a promise that resolves once the last byte is written
+ *
+ * @example
+ * ```ts
+ * import { assertEquals } from "@std/assert";
+ * import { writeAll, writeAtomically } from "./atomic_write.ts";
+ *
+ * const path = await Deno.makeTempFile();
+ * await writeAtomically(path, (file) => writeAll(file, new Uint8Array(100_000)));
+ * assertEquals((await Deno.stat(path)).size, 100_000);
+ * await Deno.remove(path);
+ * ```
+ */
+export async function writeAll(file: Deno.FsFile, bytes: Uint8Array): Promise<void> {
+  const isShared = typeof SharedArrayBuffer !== "undefined" &&
+    bytes.buffer instanceof SharedArrayBuffer;
+  for (let offset = 0; offset < bytes.length;) {
+    const piece = bytes.subarray(offset, offset + LARGEST_PIECE);
+    offset += await file.write(isShared ? piece.slice() : piece);
+  }
+}
+
+/** Some systems refuse single reads and writes of 2 GiB and more. */
+const LARGEST_PIECE = 64 * 1024 * 1024;
+
+/** Makes a rename durable; Windows cannot flush folders and does not need it. */
+async function syncFolder(path: string): Promise<void> {
+  if (Deno.build.os === "windows") return;
+  using folder = await Deno.open(path, { read: true });
+  await folder.sync();
+}
