@@ -92,13 +92,10 @@ export async function writeAll(file: Deno.FsFile, bytes: Uint8Array): Promise<vo
   const isShared = typeof SharedArrayBuffer !== "undefined" &&
     bytes.buffer instanceof SharedArrayBuffer;
   for (let offset = 0; offset < bytes.length;) {
-    const piece = bytes.subarray(offset, offset + LARGEST_PIECE);
+    const piece = bytes.subarray(offset);
     offset += await file.write(isShared ? piece.slice() : piece);
   }
 }
-
-/** Some systems refuse single reads and writes of 2 GiB and more. */
-const LARGEST_PIECE = 64 * 1024 * 1024;
 
 /** Makes a rename durable; Windows cannot flush folders and does not need it. */
 async function syncFolder(path: string): Promise<void> {
