@@ -67,7 +67,7 @@ const entrySchema = z.strictObject({
   shape: z.array(dimension),
   data_offsets: z.tuple([dimension, dimension]),
 });
-const metadataSchema = z.record(z.string(), z.string());
+const metadataSchema = z.map(z.string(), z.string());
 
 /** Reads the length of the header from the first bytes of a file, `source` being its name in errors. */
 export function headerLength(prefix: Uint8Array, fileBytes: number, source: string): number {
@@ -98,14 +98,12 @@ export function parseHeader(
   source: string,
 ): SafetensorsHeader {
   const json = parseJson(bytes, source);
-  if (typeof json !== "object" || json === null || Array.isArray(json)) {
-    throw broken(source, "expected the header to be a JSON object");
-  }
   let metadata: Record<string, string> = {};
   const placed: [string, PlacedEntry][] = [];
-  for (const [name, value] of Object.entries(json)) {
+  for (const [name, value] of entriesOf(json, `${source}: the header`)) {
     if (name === METADATA) {
-      metadata = check(metadataSchema, value, `${source}: ${METADATA}`);
+      const texts = new Map(entriesOf(value, `${source}: ${METADATA}`));
+      metadata = Object.fromEntries(check(metadataSchema, texts, `${source}: ${METADATA}`));
     } else {
       placed.push([name, parseEntry(value, `${source}: tensor "${name}"`)]);
     }
@@ -212,6 +210,14 @@ function checkCoverage(placed: [string, PlacedEntry][], dataBytes: number, sourc
   if (covered !== dataBytes) {
     throw broken(source, `expected ${covered} bytes of data but found ${dataBytes}`);
   }
+}
+
+/** The fields of a JSON object; records of zod would drop one named __proto__. */
+function entriesOf(json: unknown, source: string): [string, unknown][] {
+  if (typeof json === "object" && json !== null && !Array.isArray(json)) {
+    return Object.entries(json);
+  }
+  throw broken(source, "expected a JSON object");
 }
 
 function check<T>(schema: z.ZodType<T>, value: unknown, source: string): T {

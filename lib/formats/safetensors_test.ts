@@ -145,8 +145,9 @@ const brokenFiles: Record<string, [bytes: Uint8Array, message: string]> = {
   "a header above the limit": [fileOf({}).fill(255, 0, 8), "at most 100000000 bytes"],
   "text that is no JSON": [fileOf("{,}"), "valid JSON"],
   "text that is no UTF-8": [fileOf("{}").fill(0xff, 8, 9), "valid JSON"],
-  "no object": [fileOf([]), "expected the header to be a JSON object"],
-  "null for a header": [fileOf("null"), "expected the header to be a JSON object"],
+  "no object": [fileOf([]), "the header: expected a JSON object"],
+  "null for a header": [fileOf("null"), "the header: expected a JSON object"],
+  "metadata that are no object": [fileOf({ __metadata__: [] }), "expected a JSON object"],
   "metadata that is no text": [fileOf({ __metadata__: { a: 1 } }), "__metadata__: a: "],
   "a key that stands twice": [
     fileOf(
@@ -217,7 +218,7 @@ Deno.test("parseSafetensors copies, so that the bytes may be reused", () => {
   assertNotEquals(w.data, new Uint8Array([1, 1]));
 });
 
-Deno.test("random damage gives a clean error or a right value", async () => {
+Deno.test("random damage to a safetensors file gives a clean error or a right value", async () => {
   await writeSafetensors(path, {
     weight: { dtype: "F32", shape: [2, 3], data: new Float32Array(6) },
     step: { dtype: "I64", shape: [], data: new BigInt64Array([3n]) },
