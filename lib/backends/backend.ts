@@ -1,0 +1,69 @@
+/** What a device must do for the runtime: memory, transfers, and running compiled plans. */
+import type { HostArray } from "../dtype.ts";
+import type { Op, TensorType } from "../op.ts";
+import type { Plan } from "../compiler/plan.ts";
+
+/** The devices there are. */
+export type DeviceName = "webgpu" | "wasm" | "reference";
+
+/** A piece of device memory; what it is inside is the backend's own business. */
+export interface DeviceBuffer {
+  readonly bytes: number;
+}
+
+/** A plan made ready to run. */
+export interface Executable {
+  /**
+   * Runs (or enqueues) every step.
+   *
+   * @param buffers One buffer for each entry of `plan.bound`, in that order.
+   */
+  run(buffers: readonly DeviceBuffer[]): void;
+  /** Releases temporaries and code. */
+  dispose(): void;
+}
+
+/** Counters that tests and reports read; all only ever grow, but for `bytesLive`. */
+export interface DeviceCounters {
+  /** Pieces of memory taken from the device (not those reused). */
+  allocations: number;
+  /** Bytes in use now, and the most there ever were. */
+  bytesLive: number;
+  bytesPeak: number;
+  /** Kernels run, and queue submissions (1 per run plan on devices without a queue). */
+  dispatches: number;
+  submissions: number;
+  /** Times that data came back to the host. */
+  readbacks: number;
+  /** Plans compiled. */
+  compilations: number;
+}
+
+/** A device. */
+export interface Backend {
+  readonly name: DeviceName;
+  /** One line on what the device is, for reports. */
+  readonly description: string;
+  readonly features: { readonly f16: boolean };
+  readonly counters: DeviceCounters;
+  /** The largest number of buffers that one kernel may touch, and of bytes in one buffer. */
+  readonly limits: { readonly buffersPerKernel: number; readonly bytesPerBuffer: number };
+  /** Whether kernels of this op take strided inputs here. */
+  acceptsViews(op: Op): boolean;
+  /** Whether steps may be fused (the reference backend runs op by op). */
+  readonly fuses: boolean;
+  /** @throws {RangeError} If the device cannot hold that many bytes; the message names `label`. */
+  allocate(bytes: number, label: string): DeviceBuffer;
+  /** Gives a buffer back; it may be reused for anything enqueued later. */
+  release(buffer: DeviceBuffer): void;
+  /** Writes host data (bool as bytes 0/1) in the device's own layout of the type. */
+  write(buffer: DeviceBuffer, type: TensorType, data: HostArray): void;
+  /** Reads a value back. */
+  read(buffer: DeviceBuffer, type: TensorType): Promise<HostArray>;
+  /** Compiles a plan. */
+  prepare(plan: Plan): Executable;
+  /** Waits until everything enqueued has run. */
+  synchronize(): Promise<void>;
+  /** Ends the device: memory, workers, queue. */
+  close(): void;
+}
