@@ -338,6 +338,10 @@ export const i64x2 = {
 export const atomic = {
   load32: load("i32", [0xfe, 0x10], 2),
   load64: load("i64", [0xfe, 0x11], 3),
+  store64: (address: Operand<"i32">, value: Operand<"i64">): Expr<"void"> => ({
+    type: "void",
+    code: [operand("i32", address).code, operand("i64", value).code, 0xfe, 0x18, 3, 0],
+  }),
   /** Adds to a word and returns what it was. */
   add32: (address: Operand<"i32">, value: Operand<"i32">): Expr<"i32"> => ({
     type: "i32",
