@@ -1,0 +1,329 @@
+/**
+ * Matrix multiplication C = A · B (or C += A · B) of any strides, over batches and threads.
+ *
+ * @module
+ */
+import { type Expr, i32, type Local, type ModuleBuilder, type Operand } from "./assembler.ts";
+import {
+  at,
+  emitDirectGemm,
+  emitDotGemm,
+  emitPackA,
+  emitPackB,
+  emitPackedTile,
+  roundUp4,
+  tileColumns,
+  tileRows,
+  tileScratchBytes,
+} from "./gemm_kernels.ts";
+
+/** How many steps of k, rows and columns are worked on at a time. */
+const blockK = 256;
+const blockRows = 32 * tileRows;
+const blockColumns = 1024;
+
+/** Sizes and strides, in elements, of a batched product; the batch has two dimensions. */
+export interface GemmShape {
+  readonly m: number;
+  readonly n: number;
+  readonly k: number;
+  readonly batch: readonly [number, number];
+  readonly a: { row: number; column: number; batch: readonly [number, number] };
+  readonly b: { row: number; column: number; batch: readonly [number, number] };
+  /** The columns of C are contiguous. */
+  readonly c: { row: number; batch: readonly [number, number] };
+  /** Whether the product is added to what C holds. */
+  readonly accumulate: boolean;
+}
+
+/** The names of the 32-bit words of a job's arguments, in their order. */
+const fields = [
+  ...["a", "b", "c", "workspace"] as const,
+  ...["m", "n", "k", "batch0", "batch1", "accumulate"] as const,
+  ...["aRow", "aColumn", "aBatch0", "aBatch1"] as const,
+  ...["bRow", "bColumn", "bBatch0", "bBatch1"] as const,
+  ...["cRow", "cBatch0", "cBatch1"] as const,
+  ...["rows", "columns", "rowBlocks", "columnBlocks"] as const,
+  ...["packs", "packColumns", "packBlocks"] as const,
+];
+type Field = typeof fields[number];
+
+/** The word of each field; the first four are the addresses that a plan leaves open. */
+export const gemmWord = Object.fromEntries(fields.map((name, i) => [name, i])) as Record<
+  Field,
+  number
+>;
+
+/** The number of words before those that an epilogue may use. */
+export const gemmWords: number = fields.length;
+
+/** The kernels of `emitGemm`. */
+export type GemmKernel = "gemmPack" | "gemmBlocks" | "gemmDirect" | "gemmDot";
+
+/** How to do a product: the jobs to run in order, all with the same arguments. */
+export interface GemmPlan {
+  /** The arguments; `a`, `b`, `c` and `workspace` are addresses to fill in. */
+  readonly words: Int32Array;
+  /** The size of the block that `workspace` must point to. */
+  readonly workspaceBytes: number;
+  readonly jobs: readonly { kernel: GemmKernel; chunks: number }[];
+}
+
+/**
+ * What follows on a finished block of C: it gets the arguments, the batch's two indices, and the
+ * range of rows and columns.
+ */
+export type Epilogue = (
+  args: Local<"i32">,
+  batch: readonly [Expr<"i32">, Expr<"i32">],
+  rows: readonly [Expr<"i32">, Expr<"i32">],
+  columns: readonly [Expr<"i32">, Expr<"i32">],
+) => Expr<"void">;
+
+/**
+ * Adds the kernels of matrix multiplication to a module, and exports them by the names of
+ * `GemmKernel`.
+ *
+ * @param m the module
+ * @param options `epilogue`: makes the call that ends every block of C
+ */
+export function emitGemm(m: ModuleBuilder, { epilogue }: { epilogue?: Epilogue } = {}): void {
+  const packA = emitPackA(m);
+  const packB = emitPackB(m);
+  const tile = emitPackedTile(m);
+  const direct = emitDirectGemm(m);
+  const dot = emitDotGemm(m);
+  const params = ["i32", "i32", "i32"] as const;
+  const arg = (args: Expr<"i32">, name: Field) => i32.load(args, 4 * gemmWord[name]);
+
+  m.func({ params, export: "gemmPack" }, (f, args, chunk) => {
+    const [n, k, bRow, bColumn, batch1] = [
+      ...["n", "k", "bRow", "bColumn", "batch1"] as const,
+    ].map((name) => f.let(arg(args, name)));
+    const [columns, columnBlocks] = (["packColumns", "packBlocks"] as const)
+      .map((name) => f.let(arg(args, name)));
+    const kBlocks = f.let(i32.divU(i32.add(k, blockK - 1), blockK));
+    const column = f.let(i32.mul(i32.remU(chunk, columnBlocks), columns));
+    f.set(chunk, i32.divU(chunk, columnBlocks));
+    const step = f.let(i32.mul(i32.remU(chunk, kBlocks), blockK));
+    const batch = f.let(i32.divU(chunk, kBlocks));
+    const [i0, i1] = [i32.divU(batch, batch1), i32.remU(batch, batch1)];
+    const from = [
+      [i0, arg(args, "bBatch0")],
+      [i1, arg(args, "bBatch1")],
+      [step, bRow],
+      [column, bColumn],
+    ].reduce((address, [index, stride]) => at(address, index, stride), arg(args, "b"));
+    const depth = f.let(i32.minU(i32.sub(k, step), blockK));
+    f.do(packB({
+      to: packedAt(arg(args, "workspace"), batch, step, column, depth, n, k),
+      from,
+      count: i32.minU(i32.sub(n, column), columns),
+      k: depth,
+      lane: bColumn,
+      step: bRow,
+    }));
+  });
+
+  /** The parts of a job that compute blocks of C; one chunk is a block, of one batch. */
+  const blockKernel = (
+    name: GemmKernel,
+    body: (block: {
+      f: Parameters<Parameters<ModuleBuilder["func"]>[1]>[0];
+      args: Local<"i32">;
+      scratch: Local<"i32">;
+      batch: Local<"i32">;
+      a: Local<"i32">;
+      b: Expr<"i32">;
+      c: Local<"i32">;
+      row: Local<"i32">;
+      column: Local<"i32">;
+      rows: Local<"i32">;
+      columns: Local<"i32">;
+    }) => void,
+  ) =>
+    m.func({ params, export: name }, (f, args, chunk, scratch) => {
+      const split = (blocks: Field) => {
+        const count = f.let(arg(args, blocks));
+        const index = f.let(i32.remU(chunk, count));
+        f.set(chunk, i32.divU(chunk, count));
+        return index;
+      };
+      const size = (index: Expr<"i32">, block: Field, total: Field) => {
+        const start = f.let(i32.mul(index, arg(args, block)));
+        const rest = f.let(i32.sub(arg(args, total), start));
+        return [start, f.let(i32.minU(rest, arg(args, block)))];
+      };
+      const [row, rows] = size(split("rowBlocks"), "rows", "m");
+      const [column, columns] = size(split("columnBlocks"), "columns", "n");
+      const batch = f.let(chunk);
+      const i1 = split("batch1");
+      const i0 = chunk;
+      const base = (operand: "a" | "b" | "c") =>
+        at(
+          at(arg(args, operand), i0, arg(args, `${operand}Batch0`)),
+          i1,
+          arg(args, `${operand}Batch1`),
+        );
+      const a = f.let(at(base("a"), row, arg(args, "aRow")));
+      const c = f.let(at(at(base("c"), row, arg(args, "cRow")), column, 4));
+      body({ f, args, scratch, batch, a, b: base("b"), c, row, column, rows, columns });
+      if (epilogue) {
+        const end = (start: Expr<"i32">, count: Expr<"i32">) => i32.add(start, count);
+        f.do(epilogue(args, [i0, i1], [row, end(row, rows)], [column, end(column, columns)]));
+      }
+    });
+
+  blockKernel("gemmBlocks", ({ f, args, scratch, batch, a, c, column, rows, columns }) => {
+    const [n, k, aRow, aColumn, cRow, accumulate] = [
+      ...["n", "k", "aRow", "aColumn", "cRow", "accumulate"] as const,
+    ].map((name) => f.let(arg(args, name)));
+    const packed = f.let(i32.add(scratch, tileScratchBytes));
+    const bBatch = f.let(i32.mul(batch, i32.gtU(arg(args, "packs"), 1)));
+    f.for(0, k, blockK, (step) => {
+      const depth = f.let(i32.minU(i32.sub(k, step), blockK));
+      const padded = f.let(roundUp4(depth));
+      f.do(packA({ to: packed, from: a, count: rows, k: depth, lane: aRow, step: aColumn }));
+      const b = f.let(packedAt(arg(args, "workspace"), bBatch, step, column, depth, n, k));
+      f.for(0, columns, tileColumns, (j) => {
+        const strip = f.let(packed);
+        const to = f.let(at(c, j, 4));
+        f.for(0, rows, tileRows, (i) => {
+          f.do(tile({
+            ...{ a: strip, b, k: padded, c: to, cRow, accumulate, scratch },
+            rows: i32.minU(i32.sub(rows, i), tileRows),
+            columns: i32.minU(i32.sub(columns, j), tileColumns),
+          }));
+          f.set(strip, at(strip, padded, 4 * tileRows));
+          f.set(to, at(to, cRow, tileRows));
+        });
+        f.set(b, at(b, padded, 4 * tileColumns));
+      });
+      f.set(a, at(a, aColumn, blockK));
+      f.set(accumulate, 1);
+    });
+  });
+
+  blockKernel("gemmDirect", ({ f, args, scratch, a, b: base, c, column, rows, columns }) => {
+    const [k, bRow, bColumn] = [
+      ...["k", "bRow", "bColumn"] as const,
+    ].map((name) => f.let(arg(args, name)));
+    const b = f.let(at(base, column, bColumn));
+    const bPanel = f.let(i32.const(4 * tileColumns));
+    const bStep = f.let(bRow);
+    f.if(arg(args, "packs"), () => {
+      const to = f.let(i32.add(scratch, tileScratchBytes));
+      f.do(packB({ to, from: b, count: columns, k, lane: bColumn, step: bRow }));
+      f.set(b, to);
+      f.set(bPanel, i32.mul(roundUp4(k), 4 * tileColumns));
+      f.set(bStep, i32.const(4 * tileColumns));
+    });
+    f.do(direct({
+      ...{ a, b, bPanel, bStep, c, k, scratch, m: rows, n: columns },
+      aRow: arg(args, "aRow"),
+      aStep: arg(args, "aColumn"),
+      cRow: arg(args, "cRow"),
+      accumulate: arg(args, "accumulate"),
+    }));
+  });
+
+  blockKernel("gemmDot", ({ f, args, a, b, c, column, rows, columns }) => {
+    const bColumn = f.let(arg(args, "bColumn"));
+    f.do(dot({
+      ...{ a, bColumn, c, m: rows, n: columns },
+      b: at(b, column, bColumn),
+      aRow: arg(args, "aRow"),
+      k: arg(args, "k"),
+      cRow: arg(args, "cRow"),
+      accumulate: arg(args, "accumulate"),
+    }));
+  });
+}
+
+/** Where the panel of a column lies in the packed B: by batch, by block of k, by panel. */
+function packedAt(
+  workspace: Expr<"i32">,
+  batch: Operand<"i32">,
+  step: Expr<"i32">,
+  column: Expr<"i32">,
+  depth: Expr<"i32">,
+  n: Expr<"i32">,
+  k: Expr<"i32">,
+): Expr<"i32"> {
+  const rowBytes = i32.shl(i32.and(i32.add(n, tileColumns - 1), -tileColumns), 2);
+  const block = at(at(workspace, batch, i32.mul(roundUp4(k), rowBytes)), step, rowBytes);
+  return at(block, i32.mul(column, 4), roundUp4(depth));
+}
+
+/**
+ * Chooses how to do a product.
+ *
+ * @param shape sizes and strides
+ * @param host the number of threads and the scratch space that each has
+ * @returns the plan
+ */
+export function planGemm(
+  shape: GemmShape,
+  { threads, scratchBytes }: { threads: number; scratchBytes: number },
+): GemmPlan {
+  const { m, n, k, a, b, c } = shape;
+  const batches = shape.batch[0] * shape.batch[1];
+  const paddedK = Math.ceil(k / 4) * 4;
+  const paddedN = Math.ceil(n / tileColumns) * tileColumns;
+  const wanted = 4 * threads;
+
+  const plan = (
+    kernel: GemmKernel,
+    rows: number,
+    columns: number,
+    packs: number,
+  ): GemmPlan => {
+    const isPacked = kernel === "gemmBlocks";
+    const kBlocks = Math.ceil(k / blockK);
+    const packColumns = split(n, wanted / packs / kBlocks, tileColumns, blockColumns);
+    const packBlocks = Math.ceil(n / packColumns);
+    const rowBlocks = Math.ceil(m / rows);
+    const columnBlocks = Math.ceil(n / columns);
+    const values: Partial<Record<Field, number>> = {
+      ...{ m, n, k, rows, columns, rowBlocks, columnBlocks, packs, packColumns, packBlocks },
+      ...{ batch0: shape.batch[0], batch1: shape.batch[1], accumulate: Number(shape.accumulate) },
+      ...{ aRow: 4 * a.row, aColumn: 4 * a.column, bRow: 4 * b.row, bColumn: 4 * b.column },
+      ...{ aBatch0: 4 * a.batch[0], aBatch1: 4 * a.batch[1] },
+      ...{ bBatch0: 4 * b.batch[0], bBatch1: 4 * b.batch[1] },
+      ...{ cRow: 4 * c.row, cBatch0: 4 * c.batch[0], cBatch1: 4 * c.batch[1] },
+    };
+    const job = { kernel, chunks: batches * rowBlocks * columnBlocks };
+    const packChunks = packs * kBlocks * packBlocks;
+    return {
+      words: Int32Array.from(fields, (name) => values[name] ?? 0),
+      workspaceBytes: isPacked ? packs * paddedK * paddedN * 4 : 0,
+      jobs: isPacked ? [{ kernel: "gemmPack", chunks: packChunks }, job] : [job],
+    };
+  };
+  /** The size of blocks that split `total` into about `parts`. */
+  const split = (total: number, parts: number, multiple: number, most: number) => {
+    const size = Math.ceil(total / Math.max(1, parts) / multiple) * multiple;
+    return Math.max(multiple, Math.min(most, size));
+  };
+
+  const isSmall = m * n * k * batches < 32 ** 3;
+  const parts = isSmall ? 1 : Math.ceil(wanted / batches);
+  if (m <= 4 && b.row === 1 && a.column === 1 && k >= 16) {
+    return plan("gemmDot", m, split(n, parts, 8, n + 7), 0);
+  }
+  const scratchColumns = Math.floor((scratchBytes - tileScratchBytes) / (paddedK * 32)) * 8;
+  const inPlace = b.column === 1 && (m <= 2 * tileRows || n * k <= 2 ** 14);
+  const fits = scratchColumns >= Math.min(paddedN, 64);
+  const isSlight = m <= 64 || n <= 2 * tileColumns || m * n * k < 64 ** 3;
+  if (inPlace || (fits && isSlight)) {
+    const most = inPlace ? Infinity : scratchColumns;
+    const columns = split(n, m < 64 || !inPlace ? parts : 1, tileColumns, most);
+    const rows = m < 64 || !inPlace ? m : split(m, parts, tileRows, m);
+    return plan("gemmDirect", rows, Math.min(columns, paddedN), inPlace ? 0 : 1);
+  }
+  const rows = split(m, Math.max(parts, Math.ceil(m / blockRows)), tileRows, blockRows);
+  const columnParts = Math.ceil(parts / Math.ceil(m / rows));
+  const columns = split(n, columnParts, tileColumns, blockColumns);
+  const isShared = b.batch.every((stride, i) => stride === 0 || shape.batch[i] === 1);
+  return plan("gemmBlocks", rows, columns, isShared ? 1 : batches);
+}

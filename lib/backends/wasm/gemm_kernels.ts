@@ -1,0 +1,401 @@
+/**
+ * Emits the parts of matrix multiplication: packing, the 5 × 8 tile on packed panels, the tile that
+ * reads its operands where they lie, and dot products for few rows.
+ *
+ * Deno checks the bounds of every access, so that a kernel must have few and wide loads; and there
+ * are 15 vector registers. 5 × 8 sums, 2 vectors of B, 2 of A and 1 lane of it broadcast are 15.
+ * All strides here are in bytes.
+ *
+ * @module
+ */
+import {
+  broadcast,
+  type Expr,
+  f32,
+  f32x4,
+  type Func,
+  type FunctionBuilder,
+  i32,
+  type Local,
+  madd,
+  type ModuleBuilder,
+  type Operand,
+  shuffle,
+  v128,
+} from "./assembler.ts";
+
+type I32 = Expr<"i32">;
+type Params<N extends string> = Record<N, Local<"i32">>;
+
+/** Rows and columns of the tile. */
+export const tileRows = 5;
+export const tileColumns = 8;
+
+/** The scratch that tiles at an edge need. */
+export const tileScratchBytes = 5 * 32 * 4;
+
+/** Declares a function whose parameters are all i32 and come by name. */
+export function i32Function<N extends string>(
+  m: ModuleBuilder,
+  names: readonly N[],
+  body: (f: FunctionBuilder, p: Params<N>) => void,
+): (args: Record<N, Operand<"i32">>) => Expr<"void"> {
+  const params = names.map(() => "i32" as const);
+  const fn: Func<"i32"[]> = m.func({ params }, (f, ...locals) => {
+    body(f, Object.fromEntries(names.map((name, i) => [name, locals[i]])) as Params<N>);
+  });
+  return (args) => fn(...names.map((name) => args[name]));
+}
+
+/** a + b × c of addresses. */
+export function at(base: Operand<"i32">, index: Operand<"i32">, stride: Operand<"i32">): I32 {
+  return i32.add(base, i32.mul(index, stride));
+}
+
+/** The next multiple of 4. */
+export function roundUp4(x: I32): I32 {
+  return i32.and(i32.add(x, 3), -4);
+}
+
+function transpose4([a, b, c, d]: readonly Expr<"v128">[], f: FunctionBuilder): Expr<"v128">[] {
+  const low = [shuffle(a, b, [0, 4, 1, 5]), shuffle(c, d, [0, 4, 1, 5])].map((x) => f.let(x));
+  const high = [shuffle(a, b, [2, 6, 3, 7]), shuffle(c, d, [2, 6, 3, 7])].map((x) => f.let(x));
+  return [low, high].flatMap(([x, y]) => [
+    shuffle(x, y, [0, 1, 4, 5]),
+    shuffle(x, y, [2, 3, 6, 7]),
+  ]);
+}
+
+const packParams = ["to", "from", "count", "k", "lane", "step"] as const;
+
+/** Packs `count` rows (or columns) `lane` bytes apart, `k` long with elements `step` bytes apart. */
+export type Pack = (args: Record<typeof packParams[number], Operand<"i32">>) => Expr<"void">;
+
+/**
+ * Emits the packing into strips of `width` lanes. Each holds, for every four steps of k, `width` × 4
+ * floats, filled up with zeros; `place(lane, step)` is where a float lies in there.
+ */
+function emitPack(
+  m: ModuleBuilder,
+  width: number,
+  place: (lane: number, step: number) => number,
+  whole: (f: FunctionBuilder, to: I32, from: I32[], isTransposed: boolean, step: I32) => void,
+): Pack {
+  const groupBytes = width * 16;
+  const strip = i32Function(m, packParams, (f, { to, from, count, k, lane, step }) => {
+    const left = f.let(k);
+    const lanes = Array.from({ length: width }, (_, i) => f.let(at(from, i, lane)));
+    const advance = () => {
+      const bytes = f.let(i32.shl(step, 2));
+      lanes.forEach((address) => f.set(address, i32.add(address, bytes)));
+      f.set(to, i32.add(to, groupBytes));
+      f.set(left, i32.sub(left, 4));
+    };
+    f.if(i32.eq(count, width), () => {
+      for (const isTransposed of [false, true]) {
+        f.if(i32.eq(isTransposed ? lane : step, 4), () =>
+          f.while(i32.geS(left, 4), () => {
+            whole(f, to, lanes, isTransposed, step);
+            advance();
+          }));
+      }
+    });
+    f.while(i32.gtS(left, 0), () => {
+      for (let i = 0; i < width; i++) {
+        for (let j = 0; j < 4; j++) {
+          f.store.i32(to, 0, place(i, j));
+          f.if(i32.and(i32.gtS(count, i), i32.gtS(left, j)), () => {
+            f.store.f32(to, f32.load(at(lanes[i], j, step)), place(i, j));
+          });
+        }
+      }
+      advance();
+    });
+  });
+  return i32Function(m, packParams, (f, { to, from, count, k, lane, step }) => {
+    f.while(i32.gtS(count, 0), () => {
+      const width_ = i32.minU(count, width);
+      f.do(strip({ to, from, count: width_, k, lane, step }));
+      f.set(to, at(to, roundUp4(k), width * 4));
+      f.set(from, at(from, lane, width));
+      f.set(count, i32.sub(count, width));
+    });
+  });
+}
+
+/** Packs rows of A: for four steps of k, four vectors of rows 0-3, then the four of row 4. */
+export function emitPackA(m: ModuleBuilder): Pack {
+  const place = (lane: number, step: number) => lane < 4 ? 16 * step + 4 * lane : 64 + 4 * step;
+  return emitPack(m, tileRows, place, (f, to, from, isTransposed, step) => {
+    if (isTransposed) {
+      for (let j = 0; j < 4; j++) {
+        const address = f.let(at(from[0], j, step));
+        f.store.v128(to, v128.load(address), 16 * j);
+        f.store.f32(to, f32.load(address, 16), 64 + 4 * j);
+      }
+    } else {
+      const rows = from.map((address) => f.let(v128.load(address)));
+      transpose4(rows, f).forEach((x, j) => f.store.v128(to, x, 16 * j));
+      f.store.v128(to, rows[4], 64);
+    }
+  });
+}
+
+/** Packs columns of B: for every step of k, eight floats. */
+export function emitPackB(m: ModuleBuilder): Pack {
+  return emitPack(
+    m,
+    tileColumns,
+    (lane, step) => 32 * step + 4 * lane,
+    (f, to, from, isTransposed, step) => {
+      for (let j = 0; j < (isTransposed ? 4 : 0); j++) {
+        const address = f.let(at(from[0], j, step));
+        f.store.v128(to, v128.load(address), 32 * j);
+        f.store.v128(to, v128.load(address, 16), 32 * j + 16);
+      }
+      for (let half = 0; half < (isTransposed ? 0 : 2); half++) {
+        const columns = from.slice(4 * half, 4 * half + 4).map((x) => f.let(v128.load(x)));
+        transpose4(columns, f).forEach((x, j) => f.store.v128(to, x, 32 * j + 16 * half));
+      }
+    },
+  );
+}
+
+/** Sums of a tile: rows × vectors, set to zero. */
+function emitSums(f: FunctionBuilder, rows: number, vectors: number): Local<"v128">[][] {
+  return Array.from({ length: rows }, () => {
+    return Array.from({ length: vectors }, () => f.let(f32x4.const(0, 0, 0, 0)));
+  });
+}
+
+/** Adds a[row] × b to every row of sums, given one step of k. */
+function emitStep(
+  f: FunctionBuilder,
+  sums: Local<"v128">[][],
+  a: (row: number) => Expr<"v128">,
+  b: Expr<"v128">[],
+) {
+  const bs = b.map((x) => f.let(x));
+  sums.forEach((row, r) => {
+    const x = f.let(a(r));
+    row.forEach((sum, j) => f.set(sum, madd(x, bs[j], sum)));
+  });
+}
+
+/** Writes (or adds) sums to C: whole, or by way of the scratch where the tile is cut off. */
+function emitStoreTile(
+  f: FunctionBuilder,
+  sums: Local<"v128">[][],
+  { c, cRow, columns, accumulate, scratch }: Params<
+    "c" | "cRow" | "columns" | "accumulate" | "scratch"
+  >,
+  rows: Operand<"i32"> = sums.length,
+) {
+  const width = sums[0].length * 4;
+  const isWhole = i32.and(i32.eq(columns, width), i32.eq(rows, sums.length));
+  const writeRows = (add: boolean) => {
+    sums.forEach((row, r) => {
+      const to = f.let(at(c, r, cRow));
+      row.forEach((sum, j) => {
+        f.store.v128(to, add ? f32x4.add(sum, v128.load(to, 16 * j)) : sum, 16 * j);
+      });
+    });
+  };
+  f.if(isWhole, () => f.if(accumulate, () => writeRows(true), () => writeRows(false)), () => {
+    sums.flat().forEach((sum, j) => f.store.v128(scratch, sum, 16 * j));
+    f.for(0, rows, 1, (r) => {
+      const from = f.let(at(scratch, r, width * 4));
+      const to = f.let(at(c, r, cRow));
+      f.for(0, i32.shl(columns, 2), 4, (j) => {
+        const value = f.let(f32.load(i32.add(from, j)));
+        const target = f.let(i32.add(to, j));
+        f.if(accumulate, () => f.set(value, f32.add(value, f32.load(target))));
+        f.store.f32(target, value);
+      });
+    });
+  });
+}
+
+/**
+ * Emits C[rows, columns] (+)= A · B for one strip of packed A and one of packed B, `k` padded to
+ * a multiple of 4.
+ */
+export function emitPackedTile(m: ModuleBuilder) {
+  return i32Function(
+    m,
+    ["a", "b", "k", "c", "cRow", "rows", "columns", "accumulate", "scratch"],
+    (f, p) => {
+      const { a, b, k } = p;
+      const sums = emitSums(f, tileRows, 2);
+      f.while(i32.gtS(k, 0), () => {
+        const lastRow = f.let(v128.load(a, 64));
+        for (let j = 0; j < 4; j++) {
+          const firstRows = f.let(v128.load(a, 16 * j));
+          emitStep(
+            f,
+            sums,
+            (row) => row < 4 ? broadcast(firstRows, row) : broadcast(lastRow, j),
+            [v128.load(b, 32 * j), v128.load(b, 32 * j + 16)],
+          );
+        }
+        f.set(a, i32.add(a, 80));
+        f.set(b, i32.add(b, 128));
+        f.set(k, i32.sub(k, 4));
+      });
+      emitStoreTile(f, sums, p, p.rows);
+    },
+  );
+}
+
+const directParams = ["a", "aRow", "aStep", "b", "bStep", "k"] as const;
+const outputParams = ["c", "cRow", "columns", "accumulate", "scratch"] as const;
+
+/** Emits the tile of `rows` × 4 `vectors` that reads A by its strides, and rows of B in place. */
+function emitDirectTile(m: ModuleBuilder, rows: number, vectors: number) {
+  return i32Function(m, [...directParams, ...outputParams], (f, p) => {
+    const { a, aRow, aStep, b, bStep, k } = p;
+    const sums = emitSums(f, rows, vectors);
+    const as = Array.from({ length: rows }, (_, r) => f.let(at(a, r, aRow)));
+    const step = (j: number) => {
+      const bs = Array.from({ length: vectors }, (_, i) => v128.load(b, 16 * i));
+      emitStep(f, sums, (r) => v128.load32Splat(as[r], 4 * j), bs);
+      f.set(b, i32.add(b, bStep));
+    };
+    const advance = (steps: number, bytes: Operand<"i32">) => {
+      as.forEach((address) => f.set(address, i32.add(address, bytes)));
+      f.set(k, i32.sub(k, steps));
+    };
+    f.if(i32.eq(aStep, 4), () =>
+      f.while(i32.geS(k, 4), () => {
+        for (let j = 0; j < 4; j++) step(j);
+        advance(4, 16);
+      }));
+    f.while(i32.gtS(k, 0), () => {
+      step(0);
+      advance(1, aStep);
+    });
+    emitStoreTile(f, sums, p);
+  });
+}
+
+/**
+ * Emits C[m, n] (+)= A · B without packing A. Panels of eight columns of B lie `bPanel` bytes apart
+ * (32 if B's columns are contiguous), and their rows `bStep` bytes.
+ */
+export function emitDirectGemm(m: ModuleBuilder) {
+  const tiles = [1, 2, 3, 4, 5].map((rows) => emitDirectTile(m, rows, 2));
+  const wideTile = emitDirectTile(m, 1, 8);
+  return i32Function(
+    m,
+    [
+      "a",
+      "aRow",
+      "aStep",
+      "b",
+      "bPanel",
+      "bStep",
+      "c",
+      "cRow",
+      "m",
+      "n",
+      "k",
+      "accumulate",
+      "scratch",
+    ],
+    (f, p) => {
+      const { a, aRow, aStep, bStep, cRow, k, accumulate, scratch } = p;
+      const common = { aRow, aStep, bStep, k, cRow, accumulate, scratch };
+      const column = f.local("i32");
+      f.if(
+        i32.and(i32.eq(p.m, 1), i32.eq(p.bPanel, 32)),
+        () =>
+          f.while(i32.leU(i32.add(column, 32), p.n), () => {
+            const [b, c] = [p.b, p.c].map((base) => at(base, column, 4));
+            f.do(wideTile({ ...common, a, b, c, columns: 32 }));
+            f.set(column, i32.add(column, 32));
+          }),
+      );
+      const strips = i32.divU(i32.add(p.m, tileRows - 1), tileRows);
+      const stripRows = f.let(i32.divU(i32.sub(i32.add(p.m, strips), 1), strips));
+      f.while(i32.ltU(column, p.n), () => {
+        const b = f.let(at(p.b, i32.shrU(column, 3), p.bPanel));
+        const columns = f.let(i32.minU(i32.sub(p.n, column), tileColumns));
+        f.for(0, p.m, stripRows, (row) => {
+          const rows = f.let(i32.minU(i32.sub(p.m, row), stripRows));
+          const c = i32.add(at(p.c, row, cRow), i32.shl(column, 2));
+          const args = { ...common, a: at(a, row, aRow), b, c, columns };
+          f.block((done) => {
+            for (const tile of tiles.toReversed()) {
+              f.if(i32.eq(rows, tiles.indexOf(tile) + 1), () => {
+                f.do(tile(args));
+                f.br(done);
+              });
+            }
+          });
+        });
+        f.set(column, i32.add(column, tileColumns));
+      });
+    },
+  );
+}
+
+/** Emits `rows` × `columns` dot products over contiguous k. */
+function emitDotTile(m: ModuleBuilder, rows: number, columns: 1 | 4) {
+  return i32Function(m, ["a", "aRow", "b", "bColumn", "k", "c", "cRow", "accumulate"], (f, p) => {
+    const sums = emitSums(f, rows, columns);
+    const as = Array.from({ length: rows }, (_, r) => f.let(at(p.a, r, p.aRow)));
+    const bs = Array.from({ length: columns }, (_, j) => f.let(at(p.b, j, p.bColumn)));
+    const left = f.let(p.k);
+    const advance = (elements: number) => {
+      [...as, ...bs].forEach((address) => f.set(address, i32.add(address, 4 * elements)));
+      f.set(left, i32.sub(left, elements));
+    };
+    f.while(i32.geS(left, 4), () => {
+      emitStep(f, sums, (r) => v128.load(as[r]), bs.map((x) => v128.load(x)));
+      advance(4);
+    });
+    f.while(i32.gtS(left, 0), () => {
+      emitStep(f, sums, (r) => v128.load32Zero(as[r]), bs.map((x) => v128.load32Zero(x)));
+      advance(1);
+    });
+    sums.forEach((row, r) => {
+      const to = f.let(at(p.c, r, p.cRow));
+      if (columns === 4) {
+        const [x, y, z, w] = transpose4(row, f);
+        const total = f.let(f32x4.add(f32x4.add(x, y), f32x4.add(z, w)));
+        f.if(p.accumulate, () => f.set(total, f32x4.add(total, v128.load(to))));
+        f.store.v128(to, total);
+      } else {
+        const lane = (i: number) => f32x4.lane(row[0], i);
+        const total = f.let(f32.add(f32.add(lane(0), lane(1)), f32.add(lane(2), lane(3))));
+        f.if(p.accumulate, () => f.set(total, f32.add(total, f32.load(to))));
+        f.store.f32(to, total);
+      }
+    });
+  });
+}
+
+/** Emits C[m, n] (+)= A · B for few rows, where both run along k in memory. */
+export function emitDotGemm(m: ModuleBuilder) {
+  const tile = [1, 2].map((rows) => {
+    return { 1: emitDotTile(m, rows, 1), 4: emitDotTile(m, rows, 4) };
+  });
+  const names = ["a", "aRow", "b", "bColumn", "k", "c", "cRow", "accumulate", "m", "n"] as const;
+  return i32Function(m, names, (f, p) => {
+    const { aRow, bColumn, k, cRow, accumulate } = p;
+    const rowsFrom = (column: I32, columns: 1 | 4) => {
+      const at_ = (row: I32) => ({
+        ...{ aRow, bColumn, k, cRow, accumulate },
+        a: at(p.a, row, aRow),
+        b: at(p.b, column, bColumn),
+        c: i32.add(at(p.c, row, cRow), i32.shl(column, 2)),
+      });
+      const pairs = i32.and(p.m, -2);
+      f.for(0, pairs, 2, (row) => f.do(tile[1][columns](at_(row))));
+      f.if(i32.and(p.m, 1), () => f.do(tile[0][columns](at_(pairs))));
+    };
+    const groups = f.let(i32.and(p.n, -4));
+    f.for(0, groups, 4, (column) => rowsFrom(column, 4));
+    f.for(groups, p.n, 1, (column) => rowsFrom(column, 1));
+  });
+}
