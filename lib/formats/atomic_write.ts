@@ -1,6 +1,4 @@
 // Writing a file so that a reader sees the old content or the new one, never a part, even after a crash.
-import { dirname } from "node:path";
-import { fileURLToPath } from "node:url";
 
 /**
  * Writes a file under a temporary name in the same folder, flushes it to disk and renames it into
@@ -29,8 +27,8 @@ export async function writeAtomically(
   path: string | URL,
   write: (file: Deno.FsFile) => Promise<void>,
 ): Promise<void> {
-  const target = path instanceof URL ? fileURLToPath(path) : path;
-  const temporary = `${target}.${crypto.randomUUID()}.tmp`;
+  const suffix = `.${crypto.randomUUID()}.tmp`;
+  const temporary = path instanceof URL ? new URL(path.href + suffix) : path + suffix;
   try {
     using file = await Deno.open(temporary, { write: true, createNew: true });
     await write(file);
@@ -39,8 +37,8 @@ export async function writeAtomically(
     await Deno.remove(temporary).catch(() => {});
     throw error;
   }
-  await Deno.rename(temporary, target);
-  await syncFolder(dirname(target));
+  await Deno.rename(temporary, path);
+  await syncFolder(path);
 }
 
 /**
@@ -97,9 +95,10 @@ export async function writeAll(file: Deno.FsFile, bytes: Uint8Array): Promise<vo
   }
 }
 
-/** Makes a rename durable; Windows cannot flush folders and does not need it. */
-async function syncFolder(path: string): Promise<void> {
+/** Makes the rename of a file durable; Windows cannot flush folders and does not need it. */
+async function syncFolder(path: string | URL): Promise<void> {
   if (Deno.build.os === "windows") return;
-  using folder = await Deno.open(path, { read: true });
-  await folder.sync();
+  const folder = path instanceof URL ? new URL(".", path) : path.replace(/[^/]*$/, "") || ".";
+  using file = await Deno.open(folder, { read: true });
+  await file.sync();
 }
