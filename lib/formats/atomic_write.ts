@@ -30,14 +30,16 @@ export async function writeAtomically(
   const suffix = `.${crypto.randomUUID()}.tmp`;
   const temporary = path instanceof URL ? new URL(path.href + suffix) : path + suffix;
   try {
-    using file = await Deno.open(temporary, { write: true, createNew: true });
-    await write(file);
-    await file.sync();
+    {
+      using file = await Deno.open(temporary, { write: true, createNew: true });
+      await write(file);
+      await file.sync();
+    }
+    await Deno.rename(temporary, path);
   } catch (error) {
     await Deno.remove(temporary).catch(() => {});
     throw error;
   }
-  await Deno.rename(temporary, path);
   await syncFolder(path);
 }
 

@@ -58,3 +58,10 @@ Deno.test("writeFileAtomically reports a folder that is missing", () =>
       Deno.errors.NotFound,
     );
   }));
+
+Deno.test("writeFileAtomically leaves nothing behind where the name is a folder's", () =>
+  inFolder(async (folder) => {
+    await Deno.mkdir(join(folder, "a"));
+    await assertRejects(() => writeFileAtomically(join(folder, "a"), "x"));
+    assertEquals(names(folder), ["a"]);
+  }));
