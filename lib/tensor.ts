@@ -152,7 +152,7 @@ export function tensor(
     if (dtype !== natural) {
       elements = hostArray(dtype, elements.length);
       elements.set(data as HostArray);
-      if (dtype === "bool") for (let i = 0; i < elements.length; i++) elements[i] = +!!data[i]!;
+      if (dtype === "bool") { for (let i = 0; i < elements.length; i++) elements[i] = +!!data[i]!; }
     }
     shape = options.shape ?? [elements.length];
     return literal(elements, shape, dtype);
@@ -190,9 +190,9 @@ function nestedShape(data: NestedArray, flat: (number | boolean)[]): number[] {
   for (const shape of shapes) {
     if (String(shape) !== String(shapes[0])) {
       throw new TypeError(
-        `tensor: expected nested arrays of equal lengths but found ${
-          showShape(shapes[0]!)
-        } and ${showShape(shape)}`,
+        `tensor: expected nested arrays of equal lengths but found ${showShape(shapes[0]!)} and ${
+          showShape(shape)
+        }`,
       );
     }
   }

@@ -57,7 +57,7 @@ export interface Fused {
   readonly stored: ReadonlySet<Part>;
 }
 
-/** A value whose own kernel it is to compute it: no expression, or an expression worth a buffer. */
+/** Whether a value is the result of a reduction. */
 export function isReduction(part: Part): boolean {
   return part.unit.op.run.kind === "reduction";
 }
@@ -142,10 +142,11 @@ export function lowerInto(
       item.shape,
     )
     : reindex(e, rowVariables, space.rows, item.shape);
-  const value = item.unit.op.run.kind === "reduction"
-    ? lower(e, item.unit.inputs[0]!, index, access)
-    : lowerHere(e, item, index, access);
-  return { level: perColumn ? "column" : "row", index, value };
+  return {
+    level: perColumn ? "column" : "row",
+    index,
+    value: lowerHere(e, item, index, access),
+  };
 }
 
 /** Decides on buffers and groups. */
@@ -171,7 +172,8 @@ export function fuse(graph: Canonical, limits: FusionLimits): Fused {
     if (kind === "source") continue;
     if (kind === "kernel") {
       const reads = new Set(unit.inputs.map((part) => viewOf(part, (p) => stored.has(p))!.base));
-      const owner: Owner = { units: [unit], deps: ownersOf(reads) };
+      const deps = ownersOf(reads, barrierTokens(unit, stored));
+      const owner: Owner = { units: [unit], deps };
       owners.push(owner);
       for (const part of unit.outputs) ownerOf.set(part, owner);
       continue;
@@ -196,7 +198,7 @@ export function fuse(graph: Canonical, limits: FusionLimits): Fused {
       ? reductionSpace(item)
       : { rows: item.shape, columns: [], trailing: true };
     const alone = attempt(own, new Map())!;
-    const barriers = barrierTokens(item, stored);
+    const barriers = barrierTokens(unit, stored);
     const direct = ownersOf(alone.reads, barriers);
     let home: Owner | undefined;
     if (limits.fuses) {
@@ -236,7 +238,7 @@ export function fuse(graph: Canonical, limits: FusionLimits): Fused {
   // A member that nothing outside its group reads needs no buffer.
   const needed = new Set<Part>(graph.outputs);
   for (const owner of owners) {
-    if (owner.members) for (const part of owner.reads!) needed.add(part);
+    if (owner.members) { for (const part of owner.reads!) needed.add(part); }
     else {
       for (const part of owner.units[0]!.inputs) {
         needed.add(viewOf(part, (p) => stored.has(p))!.base);
@@ -249,12 +251,12 @@ export function fuse(graph: Canonical, limits: FusionLimits): Fused {
   return { owners, ownerOf, stored };
 }
 
-/** Values that a barrier in an item's expression waits for. */
-function barrierTokens(item: Part, stored: ReadonlySet<Part>): Set<Part> {
+/** Values that a barrier in the expressions that a unit reads waits for. */
+function barrierTokens(unit: Unit, stored: ReadonlySet<Part>): Set<Part> {
   const tokens = new Set<Part>();
   const seen = new Set<Part>();
-  const stack = [...item.unit.inputs];
-  if (item.unit.attributes.barrier !== undefined) tokens.add(item.unit.inputs[1]!);
+  const stack = [...unit.inputs];
+  if (unit.attributes.barrier !== undefined) tokens.add(unit.inputs[1]!);
   while (stack.length > 0) {
     const part = stack.pop()!;
     if (seen.has(part) || stored.has(part)) continue;
@@ -265,7 +267,8 @@ function barrierTokens(item: Part, stored: ReadonlySet<Part>): Set<Part> {
   return tokens;
 }
 
-function reaches(from: Owner, target: Owner): boolean {
+/** Whether one owner needs another, directly or through others. */
+export function reaches(from: Owner, target: Owner): boolean {
   const seen = new Set<Owner>([from]);
   const stack = [from];
   while (stack.length > 0) {
@@ -322,8 +325,14 @@ function join(
     const members = new Map<Part, Lowered>();
     try {
       for (const part of group.members!.keys()) {
-        const again = lowerInto(e, part, own, members, (p) => stored.has(p), (read, index) =>
-          e.load(read.id, read.dtype, index));
+        const again = lowerInto(
+          e,
+          part,
+          own,
+          members,
+          (p) => stored.has(p),
+          (read, index) => e.load(read.id, read.dtype, index),
+        );
         if (!again) return undefined;
         members.set(part, again);
       }
@@ -370,7 +379,9 @@ function chooseBuffers(graph: Canonical, limits: FusionLimits): Set<Part> {
     }
     if (unit.attributes.barrier !== undefined) stored.add(unit.inputs[1]!);
     const { kind } = unit.op.run;
-    if (kind !== "expression" || !limits.fuses) for (const part of unit.outputs) stored.add(part);
+    if (kind !== "expression" || !limits.fuses) {
+      for (const part of unit.outputs) stored.add(part);
+    }
   }
   if (!limits.fuses) return stored;
 

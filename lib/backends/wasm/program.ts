@@ -1,0 +1,28 @@
+/** What an op's `wasm` rule works with: the program under construction, and calls of its kernels. */
+import type { ModuleBuilder } from "./assembler.ts";
+
+/** One 32-bit word of a call's arguments: a number, or the address of an operand. */
+export type WasmArgument = number | {
+  readonly operand: "input" | "output" | "scratch";
+  readonly index: number;
+};
+
+/** One job for the thread pool: an exported kernel, its arguments, and how many chunks it has. */
+export interface WasmCall {
+  /** Shown in profiles. */
+  readonly name: string;
+  /** The kernel's export: `(args, chunk, scratch) => void`. */
+  readonly kernel: string;
+  /** The words at `args`. */
+  readonly args: readonly WasmArgument[];
+  readonly chunks: number;
+}
+
+/** The module that all kernels of one plan are emitted into. */
+export interface WasmProgram {
+  readonly module: ModuleBuilder;
+  /** The threads that share the chunks of a job. */
+  readonly threads: number;
+  /** Emits something into the module the first time that `key` is asked for. */
+  once(key: string, emit: (module: ModuleBuilder) => void): void;
+}

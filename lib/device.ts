@@ -1,0 +1,100 @@
+/** Choosing the device that tensors live and programs run on. */
+import type { Backend, DeviceName } from "./backends/backend.ts";
+
+/** A device by name, or `auto`: a hardware WebGPU adapter where there is one, else wasm. */
+export type DeviceChoice = DeviceName | "auto";
+
+const choices: readonly DeviceChoice[] = ["auto", "webgpu", "wasm", "reference"];
+const opened = new Map<DeviceName, Backend>();
+let current: Backend | undefined;
+
+/**
+ * Opens a device and makes it the current one. Reading a tensor opens `auto` by itself; a jitted
+ * function must find a device open.
+ *
+ * @param choice `auto` (the default; the environment variable `TESSERA_DEVICE` overrides it),
+ * `webgpu` (takes a software adapter too), `wasm` or `reference`.
+ * @returns The device.
+ * @throws {RangeError} If the name is none of these, or there is no such device here.
+ *
+ * @example
+ * ```ts
+ * import { assertEquals } from "@std/assert";
+ * import { init } from "./device.ts";
+ * const device = await init("reference");
+ * assertEquals(device.name, "reference");
+ * ```
+ */
+export async function init(choice?: DeviceChoice): Promise<Backend> {
+  const wanted = choice ?? environmentChoice() ?? "auto";
+  if (!choices.includes(wanted)) {
+    throw new RangeError(`init: expected device to be ${choices.join(", ")} but found ${wanted}`);
+  }
+  if (wanted === "auto") {
+    const webgpu = opened.get("webgpu") ?? await open("webgpu", false);
+    return use(webgpu ?? opened.get("wasm") ?? (await open("wasm", false))!);
+  }
+  const device = opened.get(wanted) ?? await open(wanted, true);
+  if (!device) {
+    throw new RangeError(
+      `init: expected a WebGPU adapter but found none (is a Vulkan driver installed?)`,
+    );
+  }
+  return use(device);
+}
+
+/** Makes an open device the current one. */
+export function use(device: Backend): Backend {
+  opened.set(device.name, device);
+  return current = device;
+}
+
+/**
+ * The current device.
+ *
+ * @throws {Error} If none is open yet.
+ */
+export function currentDevice(): Backend {
+  if (!current) {
+    throw new Error("Expected an open device but found none: call `await init()` first");
+  }
+  return current;
+}
+
+/** The current device, opened if there is none. */
+export async function ensureDevice(): Promise<Backend> {
+  return current ?? await init();
+}
+
+/** Closes every open device: memory, workers, queues. Tensors on them can no longer be read. */
+export function closeDevices(): void {
+  for (const device of opened.values()) device.close();
+  opened.clear();
+  current = undefined;
+}
+
+function environmentChoice(): DeviceChoice | undefined {
+  if (typeof Deno === "undefined") return undefined;
+  try {
+    return (Deno.env.get("TESSERA_DEVICE") || undefined) as DeviceChoice | undefined;
+  } catch {
+    return undefined; // no permission to read the environment
+  }
+}
+
+async function open(name: DeviceName, allowSoftware: boolean): Promise<Backend | undefined> {
+  let device: Backend | undefined;
+  switch (name) {
+    case "webgpu":
+      device = await (await import("./backends/webgpu/mod.ts")).openWebgpu({ allowSoftware });
+      break;
+    case "wasm":
+      device = await (await import("./backends/wasm/mod.ts")).openWasm();
+      break;
+    case "reference":
+      device = (await import("./backends/reference.ts")).openReference();
+      break;
+  }
+  if (device) opened.set(name, device);
+  return device;
+}
