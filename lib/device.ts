@@ -20,15 +20,17 @@ let current: Backend | undefined;
  * @example
  * ```ts
  * import { assertEquals } from "@std/assert";
- * import { init } from "./device.ts";
- * const device = await init("reference");
+ * import { openDevice } from "./device.ts";
+ * const device = await openDevice("reference");
  * assertEquals(device.name, "reference");
  * ```
  */
-export async function init(choice?: DeviceChoice): Promise<Backend> {
+export async function openDevice(choice?: DeviceChoice): Promise<Backend> {
   const wanted = choice ?? environmentChoice() ?? "auto";
   if (!choices.includes(wanted)) {
-    throw new RangeError(`init: expected device to be ${choices.join(", ")} but found ${wanted}`);
+    throw new RangeError(
+      `openDevice: expected device to be ${choices.join(", ")} but found ${wanted}`,
+    );
   }
   if (wanted === "auto") {
     const webgpu = opened.get("webgpu") ?? await open("webgpu", false);
@@ -37,7 +39,7 @@ export async function init(choice?: DeviceChoice): Promise<Backend> {
   const device = opened.get(wanted) ?? await open(wanted, true);
   if (!device) {
     throw new RangeError(
-      `init: expected a WebGPU adapter but found none (is a Vulkan driver installed?)`,
+      `openDevice: expected a WebGPU adapter but found none (is a Vulkan driver installed?)`,
     );
   }
   return use(device);
@@ -56,14 +58,14 @@ export function use(device: Backend): Backend {
  */
 export function currentDevice(): Backend {
   if (!current) {
-    throw new Error("Expected an open device but found none: call `await init()` first");
+    throw new Error("Expected an open device but found none: call `await openDevice()` first");
   }
   return current;
 }
 
 /** The current device, opened if there is none. */
 export async function ensureDevice(): Promise<Backend> {
-  return current ?? await init();
+  return current ?? await openDevice();
 }
 
 /** Closes every open device: memory, workers, queues. Tensors on them can no longer be read. */

@@ -17,8 +17,8 @@ export interface Scope extends Disposable {
  * @example
  * ```ts
  * import { assertRejects } from "@std/assert";
- * import { init, mul, scope, tensor } from "../mod.ts";
- * await init("reference");
+ * import { mul, scope, tensor, openDevice } from "../mod.ts";
+ * await openDevice("reference");
  * let y = tensor(0);
  * {
  *   using _ = scope();

@@ -1,6 +1,6 @@
 /** Tensors: immutable handles on values of the lazy graph, and how ops are applied to them. */
 import { type DType, type HostArray, hostArray } from "./dtype.ts";
-import { makeNode, makeSource, type Node, Value } from "./graph.ts";
+import { makeNode, makeSource, type Node, type Value } from "./graph.ts";
 import type { Attributes, Op } from "./op.ts";
 import { checkShape, type Shape, showShape, sizeOf } from "./shape.ts";
 import { inTrace } from "./transforms/trace.ts";
@@ -8,6 +8,9 @@ import { readValue, realizeValues } from "./realize.ts";
 
 /** Nested arrays of numbers, as `Tensor.toArray` returns them. */
 export type NestedArray = number | boolean | NestedArray[];
+
+/** What ops take as an operand: a tensor, or a number that takes the type of the tensor beside it. */
+export type TensorLike = Tensor | number | boolean;
 
 /**
  * An n-dimensional array of one type. Tensors never change; applying an op gives a new one and

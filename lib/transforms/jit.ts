@@ -3,7 +3,7 @@ import type { Backend, DeviceBuffer } from "../backends/backend.ts";
 import { canonicalize } from "../compiler/canonical.ts";
 import { compile } from "../compiler/compile.ts";
 import { currentDevice } from "../device.ts";
-import { byteLength, makeSource, Storage, type Value } from "../graph.ts";
+import { byteLength, makeSource, type Storage, type Value } from "../graph.ts";
 import {
   bufferOf,
   compileOptions,
@@ -64,8 +64,8 @@ interface Trace extends Program {
  * @example
  * ```ts
  * import { assertEquals } from "@std/assert";
- * import { add, init, jit, mul, tensor } from "../../mod.ts";
- * await init("reference");
+ * import { add, jit, mul, tensor, openDevice } from "../../mod.ts";
+ * await openDevice("reference");
  * const f = jit((x: ReturnType<typeof tensor>) => add(mul(x, 2), 1));
  * assertEquals(await f(tensor([1, 2])).toArray(), [3, 5]);
  * assertEquals(await f(tensor([3, 4])).toArray(), [7, 9]);

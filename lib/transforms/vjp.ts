@@ -182,8 +182,8 @@ function pullBack(
  * @example
  * ```ts
  * import { assertEquals } from "@std/assert";
- * import { init, mul, tensor, vjp } from "../../mod.ts";
- * await init("reference");
+ * import { mul, tensor, vjp, openDevice } from "../../mod.ts";
+ * await openDevice("reference");
  * const [y, pullback] = vjp((x) => mul(x, x), tensor([1, 2, 3]));
  * const [dx] = pullback(tensor([1, 1, 1]));
  * assertEquals(await y.toArray(), [1, 4, 9]);
@@ -258,8 +258,8 @@ function differentiate<Arguments extends unknown[], Result>(
  * @example
  * ```ts
  * import { assertEquals } from "@std/assert";
- * import { init, mul, sum, tensor, valueAndGrad } from "../../mod.ts";
- * await init("reference");
+ * import { mul, sum, tensor, valueAndGrad, openDevice } from "../../mod.ts";
+ * await openDevice("reference");
  * const [value, gradient] = valueAndGrad((p: { x: ReturnType<typeof tensor> }) =>
  *   sum(mul(p.x, p.x)))({ x: tensor([1, 2]) });
  * assertEquals(await value.item(), 5);
@@ -303,8 +303,8 @@ export function valueAndGrad<P, Rest extends unknown[], Result>(
  * @example
  * ```ts
  * import { assertEquals } from "@std/assert";
- * import { grad, init, mul, tensor } from "../../mod.ts";
- * await init("reference");
+ * import { grad, mul, tensor, openDevice } from "../../mod.ts";
+ * await openDevice("reference");
  * const cube = (x: ReturnType<typeof tensor>) => mul(mul(x, x), x);
  * assertEquals(await grad(grad(cube))(tensor(2)).item(), 12);
  * ```
@@ -328,8 +328,8 @@ export function grad<P, Rest extends unknown[]>(
  * @example
  * ```ts
  * import { assertEquals } from "@std/assert";
- * import { init, jvp, mul, tensor } from "../../mod.ts";
- * await init("reference");
+ * import { jvp, mul, tensor, openDevice } from "../../mod.ts";
+ * await openDevice("reference");
  * const [y, dy] = jvp((x) => mul(x, x), [tensor(3)], [tensor(1)]);
  * assertEquals([await y.item(), await dy.item()], [9, 6]);
  * ```
@@ -356,8 +356,8 @@ export function jvp<Arguments extends unknown[], Result>(
  * @example
  * ```ts
  * import { assertEquals } from "@std/assert";
- * import { customVjp, grad, init, mul, tensor } from "../../mod.ts";
- * await init("reference");
+ * import { customVjp, grad, mul, tensor, openDevice } from "../../mod.ts";
+ * await openDevice("reference");
  * // An identity that reverses gradients.
  * const reverse = customVjp((x: ReturnType<typeof tensor>) => x, (_args, _y, dy) => [mul(dy, -1)]);
  * assertEquals(await grad(reverse)(tensor(5)).item(), -1);
