@@ -1,0 +1,229 @@
+/** Plans on a WebGPU device: compiled once, then replayed as one queue submission. */
+import type { DType } from "../../dtype.ts";
+import type { KernelStep, LoopStep, Plan, PlanBuffer, Step } from "../../compiler/plan.ts";
+import type { WgslDispatch } from "../../op.ts";
+import type { DeviceCounters, Executable } from "../backend.ts";
+import { type Gpu, wholeWords } from "./device.ts";
+import { loopWgsl } from "./loop_wgsl.ts";
+import type { Allocation, Memory, WebgpuBuffer } from "./memory.ts";
+import type { Pipeline, Pipelines } from "./pipelines.ts";
+import type { Temporaries } from "./temporaries.ts";
+
+/** A dispatch, or a copy of a whole buffer, on buffers of the plan. */
+type Command =
+  | {
+    readonly kind: "dispatch";
+    readonly name: string;
+    readonly pipeline: Pipeline;
+    readonly workgroups: readonly [number, number, number];
+    /** Buffer id of each binding, and whether it is written. */
+    readonly bindings: readonly { readonly buffer: number; readonly written: boolean }[];
+    readonly groups: Map<string, GPUBindGroup>;
+  }
+  | {
+    readonly kind: "copy";
+    readonly from: number;
+    readonly to: number;
+    readonly bytes: number;
+  };
+
+/** The parts of the backend that running a plan takes. */
+export interface Runtime {
+  readonly gpu: Gpu;
+  readonly memory: Memory;
+  readonly pipelines: Pipelines;
+  readonly temporaries: Temporaries;
+  readonly counters: DeviceCounters;
+}
+
+/** Bindings of past runs that are kept, for callers that pass other buffers in turn. */
+const keptVariants = 16;
+
+/** Compiles a plan. */
+export function prepare(runtime: Runtime, plan: Plan): Executable {
+  const { gpu, pipelines, counters } = runtime;
+  gpu.check();
+  counters.compilations++;
+  const { device } = gpu;
+  const buffers = new Map(plan.buffers.map((buffer) => [buffer.id, buffer]));
+  const commands: Command[] = [];
+  for (const step of plan.steps) {
+    if (step.kind === "copy") {
+      const bytes = wholeWords(buffers.get(step.reads[0])!.bytes);
+      if (bytes > 0) {
+        commands.push({ kind: "copy", from: step.reads[0], to: step.writes[0], bytes });
+      }
+      continue;
+    }
+    const dispatches = step.kind === "loop"
+      ? [loopDispatch(step, buffers, gpu)]
+      : kernelDispatches(step, gpu);
+    for (const dispatch of dispatches) {
+      if (dispatch.workgroups.some((count) => count === 0)) continue;
+      checkWorkgroups(dispatch, gpu);
+      commands.push({
+        kind: "dispatch",
+        name: dispatch.name,
+        pipeline: pipelines.get(dispatch),
+        workgroups: dispatch.workgroups,
+        bindings: dispatch.bindings.map(({ operand, index, access }) => ({
+          buffer: operandBuffer(step, operand, index),
+          written: access === "read_write",
+        })),
+        groups: new Map(),
+      });
+    }
+  }
+
+  const slots = runtime.temporaries.take(plan);
+  const temporaryOf = new Map(
+    [...plan.temporaries].map(([id, { slot }]) => [id, slots.allocations[slot]!]),
+  );
+  const variants = new Map<string, readonly (GPUBindGroup | undefined)[]>();
+  const dispatchCount = commands.filter(({ kind }) => kind === "dispatch").length;
+
+  const bindGroup = (
+    command: Command & { kind: "dispatch" },
+    allocationOf: (id: number) => Allocation,
+  ) => {
+    const bound = command.bindings.map(({ buffer }) => allocationOf(buffer));
+    const key = bound.map(({ id }) => id).join();
+    let group = command.groups.get(key);
+    if (group) return group;
+    command.bindings.forEach(({ written, buffer }, i) => {
+      const other = bound.findIndex((allocation, j) => j !== i && allocation === bound[i]);
+      if (!written || other < 0) return;
+      throw new Error(
+        `${command.name}: expected ${label(buffers, buffer)} to share no memory with ` +
+          `${label(buffers, command.bindings[other]!.buffer)}, as it is written`,
+      );
+    });
+    group = device.createBindGroup({
+      layout: command.pipeline.layout,
+      entries: bound.map(({ gpu: buffer, capacity }, binding) => {
+        const bytes = wholeWords(buffers.get(command.bindings[binding]!.buffer)!.bytes);
+        return { binding, resource: { buffer, size: bytes || capacity } };
+      }),
+    });
+    remember(command.groups, key, group);
+    return group;
+  };
+
+  return {
+    run(given) {
+      gpu.check();
+      const bound = given as readonly WebgpuBuffer[];
+      if (bound.length !== plan.bound.length) {
+        throw new TypeError(
+          `run: expected ${plan.bound.length} buffers but found ${bound.length}`,
+        );
+      }
+      plan.bound.forEach((id, i) => checkBound(bound[i]!, buffers.get(id)!));
+      const allocations = new Map(temporaryOf);
+      plan.bound.forEach((id, i) => allocations.set(id, bound[i]!.allocation));
+      const allocationOf = (id: number): Allocation => {
+        const allocation = allocations.get(id);
+        if (!allocation) throw new Error(`run: ${label(buffers, id)} has no place in the plan`);
+        return allocation;
+      };
+
+      const variant = bound.map(({ allocation }) => allocation.id).join();
+      let groups = variants.get(variant);
+      if (!groups) {
+        groups = commands.map((command) =>
+          command.kind === "dispatch" ? bindGroup(command, allocationOf) : undefined
+        );
+        remember(variants, variant, groups);
+      }
+
+      const encoder = device.createCommandEncoder();
+      let pass: GPUComputePassEncoder | undefined;
+      let current: Pipeline | undefined;
+      commands.forEach((command, i) => {
+        if (command.kind === "copy") {
+          pass?.end();
+          pass = current = undefined;
+          const from = allocationOf(command.from).gpu, to = allocationOf(command.to).gpu;
+          encoder.copyBufferToBuffer(from, 0, to, 0, command.bytes);
+          return;
+        }
+        if (command.pipeline.failure) throw command.pipeline.failure;
+        pass ??= encoder.beginComputePass();
+        if (command.pipeline !== current) pass.setPipeline(command.pipeline.pipeline);
+        current = command.pipeline;
+        pass.setBindGroup(0, groups[i]!);
+        pass.dispatchWorkgroups(...command.workgroups);
+      });
+      pass?.end();
+      device.queue.submit([encoder.finish()]);
+      counters.submissions++;
+      counters.dispatches += dispatchCount;
+    },
+
+    dispose() {
+      variants.clear();
+      for (const command of commands) if (command.kind === "dispatch") command.groups.clear();
+      slots.dispose();
+    },
+  };
+}
+
+function remember<V>(cache: Map<string, V>, key: string, value: V) {
+  if (cache.size >= keptVariants) cache.delete(cache.keys().next().value!);
+  cache.set(key, value);
+}
+
+function loopDispatch(step: LoopStep, buffers: Map<number, PlanBuffer>, gpu: Gpu): WgslDispatch {
+  const operand = (id: number): { buffer: number; dtype: DType } => ({
+    buffer: id,
+    dtype: buffers.get(id)!.type.dtype,
+  });
+  return loopWgsl(step.name, step.kernel, {
+    reads: step.reads.map(operand),
+    writes: step.writes.map(operand),
+  }, gpu.target);
+}
+
+function kernelDispatches(step: KernelStep, gpu: Gpu): readonly WgslDispatch[] {
+  const { wgsl } = step.op.run;
+  if (!wgsl) throw new TypeError(`${step.op.name}: expected the op to have a WGSL kernel`);
+  return wgsl(step.spec, gpu.target);
+}
+
+function operandBuffer(
+  step: Exclude<Step, { kind: "copy" }>,
+  operand: "input" | "output" | "scratch",
+  index: number,
+): number {
+  const ids = operand === "input"
+    ? step.reads
+    : operand === "output"
+    ? step.writes
+    : step.kind === "kernel"
+    ? step.scratch
+    : [];
+  const id = ids[index];
+  if (id === undefined) throw new RangeError(`${step.name}: there is no ${operand} ${index}`);
+  return id;
+}
+
+function checkWorkgroups({ name, workgroups }: WgslDispatch, gpu: Gpu) {
+  const most = gpu.target.limits.maxComputeWorkgroupsPerDimension;
+  if (workgroups.every((count) => Number.isInteger(count) && count <= most)) return;
+  throw new RangeError(
+    `${name}: expected at most ${most} workgroups per axis but found ${workgroups.join(" x ")}`,
+  );
+}
+
+function checkBound(buffer: WebgpuBuffer, wanted: PlanBuffer) {
+  if (buffer.released) throw new Error(`run: the buffer of ${wanted.label} was released`);
+  if (buffer.allocation.capacity < wanted.bytes) {
+    throw new RangeError(
+      `run: expected ${wanted.label} to have ${wanted.bytes} bytes but found ${buffer.bytes}`,
+    );
+  }
+}
+
+function label(buffers: Map<number, PlanBuffer>, id: number): string {
+  return buffers.get(id)?.label ?? `buffer ${id}`;
+}

@@ -1,0 +1,271 @@
+/** Fused kernels as WGSL: one compute shader for a `LoopKernel`. */
+import type { DType } from "../../dtype.ts";
+import { affine, type Expr, walk } from "../../compiler/expr.ts";
+import type { LoopKernel, LoopReduction, LoopStore } from "../../compiler/plan.ts";
+import type { WgslDispatch, WgslTarget } from "../../op.ts";
+import { sizeOf } from "../../shape.ts";
+import { ExpressionWriter } from "./expression_wgsl.ts";
+import { constantWgsl, functionsFor } from "./scalar_wgsl.ts";
+
+/** The operands of a loop step; `buffer` tells which are the same memory. */
+export interface LoopOperands {
+  readonly reads: readonly { readonly buffer: number; readonly dtype: DType }[];
+  readonly writes: readonly { readonly buffer: number; readonly dtype: DType }[];
+}
+
+/**
+ * How a workgroup covers a kernel: `rows` rows side by side, each shared by `threads` threads that
+ * take every `threads`-th column. Without columns `threads` is 1.
+ */
+interface Tiling {
+  readonly rows: number;
+  readonly threads: number;
+  /** Neighboring threads take neighboring rows (else neighboring columns). */
+  readonly rowFastest: boolean;
+}
+
+/**
+ * The compute shader of a fused kernel.
+ *
+ * @param name Shown in profiles.
+ * @param kernel What to compute.
+ * @param operands Types of the buffers that it reads and writes.
+ * @param target The device.
+ * @returns One dispatch; its bindings are the distinct buffers, each once.
+ */
+export function loopWgsl(
+  name: string,
+  kernel: LoopKernel,
+  operands: LoopOperands,
+  target: WgslTarget,
+): WgslDispatch {
+  const { bindings, declarations, readNames, writeNames } = bind(operands);
+  const rowCount = sizeOf(kernel.rows), columnCount = sizeOf(kernel.columns);
+  const tiling = chooseTiling(kernel, rowCount, columnCount, target);
+  const size = tiling.rows * tiling.threads;
+  const groups = Math.ceil(rowCount / tiling.rows);
+  const most = target.limits.maxComputeWorkgroupsPerDimension;
+  const gridX = Math.min(groups, most), gridY = groups === 0 ? 0 : Math.ceil(groups / gridX);
+  const writer = new ExpressionWriter(kernel, operands.reads, readNames);
+
+  // All values are evaluated before the first store, which may overwrite what they load.
+  const store = (stores: readonly LoopStore[]): string[] =>
+    stores.map(({ slot, index, value }) => {
+      const text = stores.length > 1 ? writer.writeNamed(value) : writer.write(value);
+      const stored = operands.writes[slot]!.dtype === "bool" ? `u32(${text})` : text;
+      return `${writeNames[slot]}[${writer.write(index)}] = ${stored};`;
+    });
+  const shared: string[] = [];
+  const passes = kernel.passes.map((pass) => {
+    const accumulators = pass.reductions.map(accumulator);
+    writer.openColumns();
+    const updates = pass.reductions.map((reduction, i) =>
+      accumulators[i]!.update(writer.write(reduction.value))
+    );
+    const stores = store(pass.stores);
+    const columnLines = writer.closeColumns();
+    const guarded = tiling.threads > 1 && stores.length > 0
+      ? [`if (inside) {`, ...stores, `}`]
+      : stores;
+    const rowLines = writer.takeRowLines();
+    for (const [i, { id }] of pass.reductions.entries()) {
+      writer.setReduced(id, accumulators[i]!.result);
+    }
+    if (tiling.threads > 1) shared.push(...accumulators.map(({ shared }) => shared));
+    return [
+      ...rowLines,
+      ...accumulators.map(({ start }) => start),
+      `for (var column = ${
+        tiling.threads > 1 ? "thread" : "0"
+      }; column < ${columnCount}; column += ${tiling.threads}) {`,
+      ...columnLines,
+      ...updates,
+      ...guarded,
+      `}`,
+      ...(tiling.threads > 1 ? combineThreads(accumulators, tiling) : []),
+      ...accumulators.map(({ finish }) => finish),
+    ];
+  });
+  const rowStores = store(kernel.rowStores);
+  const rowLines = writer.takeRowLines();
+  const end = tiling.threads > 1 && rowStores.length > 0
+    ? [`storageBarrier();`, `if (inside && thread == 0) {`, ...rowLines, ...rowStores, `}`]
+    : [...rowLines, ...rowStores];
+
+  const body = [
+    `let group = i32(workgroup.x + workgroup.y * ${gridX}u);`,
+    ...rowIndex(tiling, rowCount, groups),
+    ...passes.flat(),
+    ...end,
+  ];
+  const main = [
+    ...declarations,
+    ...shared.map((declaration) => declaration.replace("SIZE", String(size))),
+    `@compute @workgroup_size(${size})`,
+    `fn main(@builtin(workgroup_id) workgroup: vec3<u32>,`,
+    `  @builtin(local_invocation_index) local: u32) {`,
+    ...indented(body),
+    `}`,
+    ``,
+  ].join("\n");
+  return { name, code: functionsFor(main) + main, bindings, workgroups: [gridX, gridY, 1] };
+}
+
+/** Declares every distinct buffer once: read_write where it is written, else read. */
+function bind({ reads, writes }: LoopOperands) {
+  const bindings: WgslDispatch["bindings"][number][] = [];
+  const declarations: string[] = [];
+  const nameOf = new Map<number, string>();
+  const declare = (
+    operand: "input" | "output",
+    index: number,
+    { buffer, dtype }: LoopOperands["reads"][number],
+  ): string => {
+    const known = nameOf.get(buffer);
+    if (known) return known;
+    const name = `${operand}${index}`, access = operand === "output" ? "read_write" : "read";
+    declarations.push(
+      `@group(0) @binding(${bindings.length}) var<storage, ${access}> ${name}: ` +
+        `array<${dtype === "bool" ? "u32" : dtype}>;`,
+    );
+    bindings.push({ operand, index, access });
+    nameOf.set(buffer, name);
+    return name;
+  };
+  const writeNames = writes.map((write, index) => declare("output", index, write));
+  const readNames = reads.map((read, index) => declare("input", index, read));
+  return { bindings, declarations, readNames, writeNames };
+}
+
+/** Which row and which share of its columns a thread has. */
+function rowIndex({ rows, threads, rowFastest }: Tiling, rowCount: number, groups: number) {
+  if (threads === 1) {
+    return [`let row = group * ${rows} + i32(local);`, `if (row >= ${rowCount}) { return; }`];
+  }
+  const [row, thread] = rowFastest
+    ? [`i32(local % ${rows}u)`, `i32(local / ${rows}u)`]
+    : [`i32(local / ${threads}u)`, `i32(local % ${threads}u)`];
+  return [
+    `if (group >= ${groups}) { return; }`,
+    `let thread = ${thread};`,
+    `let lane = ${row};`,
+    `let inside = group * ${rows} + lane < ${rowCount};`,
+    `let row = min(group * ${rows} + lane, ${rowCount - 1});`,
+  ];
+}
+
+/** The variable in which a thread gathers its share of a reduction. */
+function accumulator({ id, reduce, dtype }: LoopReduction) {
+  const wide: DType = dtype === "f16" ? "f32" : dtype === "bool" ? "u32" : dtype;
+  const name = `total${id}`, shared = `shared${id}`, result = `result${id}`;
+  const combine = (a: string, b: string) => {
+    if (reduce === "sum") return `${a} + ${b}`;
+    if (reduce === "product") return `${a} * ${b}`;
+    return `${reduce === "maximum" ? "max" : "min"}${wide === "f32" ? "_or_nan" : ""}(${a}, ${b})`;
+  };
+  return {
+    name,
+    shared: `var<workgroup> ${shared}: array<${wide}, SIZE>;`,
+    sharedName: shared,
+    result,
+    combine,
+    start: `var ${name} = ${constantWgsl(wide, identity(reduce, wide))};`,
+    update: (value: string) =>
+      `${name} = ${combine(name, dtype === wide ? value : `${wide}(${value})`)};`,
+    finish: `let ${result} = ${
+      dtype === wide ? name : dtype === "bool" ? `(${name} != 0u)` : `f16(${name})`
+    };`,
+  };
+}
+
+function identity(reduce: LoopReduction["reduce"], dtype: DType): number {
+  if (reduce === "sum") return 0;
+  if (reduce === "product") return 1;
+  if (dtype === "f32") return reduce === "maximum" ? -Infinity : Infinity;
+  if (dtype === "i32") return reduce === "maximum" ? -(2 ** 31) : 2 ** 31 - 1;
+  return reduce === "maximum" ? 0 : 2 ** 32 - 1;
+}
+
+/** Combines the shares of a row's threads, as a tree in workgroup memory; all get the result. */
+function combineThreads(
+  accumulators: readonly ReturnType<typeof accumulator>[],
+  { rows, threads, rowFastest }: Tiling,
+): string[] {
+  if (accumulators.length === 0) return [];
+  const step = rowFastest ? `stride * ${rows}` : `stride`;
+  const first = rowFastest ? `lane` : `lane * ${threads}`;
+  return [
+    `workgroupBarrier();`,
+    ...accumulators.map(({ sharedName, name }) => `${sharedName}[local] = ${name};`),
+    `workgroupBarrier();`,
+    `for (var stride = ${threads / 2}; stride > 0; stride /= 2) {`,
+    `if (thread < stride) {`,
+    ...accumulators.map(({ sharedName: all, combine }) =>
+      `${all}[local] = ${combine(`${all}[local]`, `${all}[i32(local) + ${step}]`)};`
+    ),
+    `}`,
+    `workgroupBarrier();`,
+    `}`,
+    ...accumulators.map(({ sharedName, name }) => `${name} = ${sharedName}[${first}];`),
+  ];
+}
+
+function chooseTiling(
+  kernel: LoopKernel,
+  rowCount: number,
+  columnCount: number,
+  target: WgslTarget,
+): Tiling {
+  const alone = (rows: number): Tiling => ({ rows, threads: 1, rowFastest: true });
+  if (kernel.passes.length === 0) return alone(rowCount < 8192 ? 64 : 256);
+  if (target.software) {
+    // Barriers are slow there, and eight threads are one vector.
+    if (rowCount < 8 && columnCount >= 64) return { rows: 1, threads: 8, rowFastest: false };
+    return alone(rowCount < 4096 ? 8 : 64);
+  }
+  if (columnCount < 16 && rowCount >= 256) return alone(64);
+  const most = Math.min(256, target.limits.maxComputeInvocationsPerWorkgroup);
+  if (rowsAreContiguous(kernel)) {
+    if (rowCount >= 2 ** 16) return alone(64);
+    const rows = rowCount < 4096 ? 8 : 32;
+    return { rows, threads: powerOfTwo(columnCount / 4, 1, most / rows), rowFastest: true };
+  }
+  const threads = powerOfTwo(columnCount / 4, 8, most);
+  return { rows: Math.max(1, 64 / threads), threads, rowFastest: false };
+}
+
+/** The largest power of two that is at most `x`, within bounds. */
+function powerOfTwo(x: number, least: number, most: number): number {
+  return Math.min(most, Math.max(least, 2 ** Math.floor(Math.log2(Math.max(1, x)))));
+}
+
+/** Whether more loads lie side by side along the last row axis than along the last column axis. */
+function rowsAreContiguous(kernel: LoopKernel): boolean {
+  const lastRow = kernel.rows.length - 1, lastColumn = lastRow + kernel.columns.length;
+  const roots = kernel.passes.flatMap(({ reductions, stores }) => [
+    ...reductions.map(({ value }) => value),
+    ...stores.flatMap(({ index, value }) => [index, value]),
+  ]);
+  let score = 0;
+  const visitIndex = (index: Expr) => {
+    for (const [variable, factor] of affine(index)?.terms ?? []) {
+      if (Math.abs(factor) !== 1) continue;
+      if (variable.value === lastRow) score++;
+      if (variable.value === lastColumn) score--;
+    }
+  };
+  walk(roots, (expr) => {
+    if (expr.op === "load") visitIndex(expr.args[0]!);
+  });
+  return score > 0;
+}
+
+function indented(lines: readonly string[]): string[] {
+  let depth = 1;
+  return lines.map((line) => {
+    if (line.startsWith("}")) depth--;
+    const text = "  ".repeat(depth) + line;
+    if (line.endsWith("{")) depth++;
+    return text;
+  });
+}
