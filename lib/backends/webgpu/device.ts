@@ -100,13 +100,13 @@ async function subgroupDirective(device: GPUDevice): Promise<string | undefined>
 function watchErrors(
   device: GPUDevice,
 ): Pick<Gpu, "fail" | "check" | "watch" | "settled" | "close"> {
-  let failure: Error | undefined, uncaptured: Error | undefined;
+  let failure: Error | undefined;
   let lost: DeviceLostError | undefined;
   const pending = new Set<Promise<unknown>>();
   device.addEventListener("uncapturederror", (event) => {
     event.preventDefault();
     const { error } = event as GPUUncapturedErrorEvent;
-    uncaptured ??= new Error(`webgpu: ${error.message}`, { cause: error });
+    failure ??= new Error(`webgpu: ${error.message}`, { cause: error });
   });
   device.lost.then(({ reason, message }) => {
     lost = new DeviceLostError(`webgpu: the device was lost (${reason || "unknown"}): ${message}`);
@@ -117,10 +117,9 @@ function watchErrors(
     },
     check() {
       if (lost) throw lost;
-      // An invalid shader also makes every use of it an error: wait for that of the shader.
-      const error = failure ?? (pending.size === 0 ? uncaptured : undefined);
-      if (!error) return;
-      failure = uncaptured = undefined;
+      if (!failure) return;
+      const error = failure;
+      failure = undefined;
       throw error;
     },
     watch(promise) {

@@ -109,9 +109,46 @@ export function prepare(runtime: Runtime, plan: Plan): Executable {
     return group;
   };
 
+  const encode = (
+    groups: readonly (GPUBindGroup | undefined)[],
+    allocationOf: (id: number) => Allocation,
+  ) => {
+    const encoder = device.createCommandEncoder();
+    let pass: GPUComputePassEncoder | undefined;
+    let current: Pipeline | undefined;
+    commands.forEach((command, i) => {
+      if (command.kind === "copy") {
+        pass?.end();
+        pass = current = undefined;
+        const from = allocationOf(command.from).gpu, to = allocationOf(command.to).gpu;
+        encoder.copyBufferToBuffer(from, 0, to, 0, command.bytes);
+        return;
+      }
+      pass ??= encoder.beginComputePass();
+      if (command.pipeline !== current) pass.setPipeline(command.pipeline.pipeline);
+      current = command.pipeline;
+      pass.setBindGroup(0, groups[i]!);
+      pass.dispatchWorkgroups(...command.workgroups);
+    });
+    pass?.end();
+    return encoder.finish();
+  };
+
+  const failed = () =>
+    commands.find((command) => command.kind === "dispatch" && command.pipeline.failure) as
+      | (Command & { kind: "dispatch" })
+      | undefined;
+  let validated = false;
+  /** A shader that is not valid has already been reported, and makes its uses invalid too. */
+  const reportFirstRun = (error: GPUError | null) => {
+    if (error && !failed()) gpu.fail(new Error(`webgpu: ${error.message}`, { cause: error }));
+  };
+
   return {
     run(given) {
       gpu.check();
+      const failure = failed()?.pipeline.failure;
+      if (failure) throw failure;
       const bound = given as readonly WebgpuBuffer[];
       if (bound.length !== plan.bound.length) {
         throw new TypeError(
@@ -128,34 +165,27 @@ export function prepare(runtime: Runtime, plan: Plan): Executable {
       };
 
       const variant = bound.map(({ allocation }) => allocation.id).join();
-      let groups = variants.get(variant);
-      if (!groups) {
-        groups = commands.map((command) =>
-          command.kind === "dispatch" ? bindGroup(command, allocationOf) : undefined
-        );
-        remember(variants, variant, groups);
-      }
-
-      const encoder = device.createCommandEncoder();
-      let pass: GPUComputePassEncoder | undefined;
-      let current: Pipeline | undefined;
-      commands.forEach((command, i) => {
-        if (command.kind === "copy") {
-          pass?.end();
-          pass = current = undefined;
-          const from = allocationOf(command.from).gpu, to = allocationOf(command.to).gpu;
-          encoder.copyBufferToBuffer(from, 0, to, 0, command.bytes);
-          return;
+      const groupsOf = () => {
+        let groups = variants.get(variant);
+        if (!groups) {
+          groups = commands.map((command) =>
+            command.kind === "dispatch" ? bindGroup(command, allocationOf) : undefined
+          );
+          remember(variants, variant, groups);
         }
-        if (command.pipeline.failure) throw command.pipeline.failure;
-        pass ??= encoder.beginComputePass();
-        if (command.pipeline !== current) pass.setPipeline(command.pipeline.pipeline);
-        current = command.pipeline;
-        pass.setBindGroup(0, groups[i]!);
-        pass.dispatchWorkgroups(...command.workgroups);
-      });
-      pass?.end();
-      device.queue.submit([encoder.finish()]);
+        return groups;
+      };
+      const submit = () => device.queue.submit([encode(groupsOf(), allocationOf)]);
+      if (validated) submit();
+      else {
+        device.pushErrorScope("validation");
+        try {
+          submit();
+        } finally {
+          gpu.watch(device.popErrorScope().then(reportFirstRun));
+        }
+        validated = true;
+      }
       counters.submissions++;
       counters.dispatches += dispatchCount;
     },
