@@ -42,8 +42,6 @@ export interface FunctionBuilder {
   local<T extends ValueType>(type: T): Local<T>;
   /** Declares a local and sets it to `value` here. */
   let<T extends ValueType>(value: Expr<T>): Local<T>;
-  /** A local that is set once, at the start of the function; equal constants share one. */
-  constant<T extends ValueType>(value: Expr<T>): Local<T>;
   /** Assigns to a local. */
   set<T extends ValueType>(local: Local<T>, value: Operand<T>): void;
   /** Runs an expression for its effect; its value, if any, is dropped. */
@@ -194,12 +192,12 @@ function functionBody(
   body: (f: FunctionBuilder, ...params: Local[]) => Operand<ValueType> | void,
 ): number[] {
   const locals: ValueType[] = [];
-  const prologue: Code[] = [];
   const constants = new Map<string, Local>();
+  const prologue: number[] = [];
   const code: Code[] = [];
   let level = 0;
 
-  const emit = (...parts: (number | Code)[]) => void code.push(parts);
+  const emit = (...parts: Code) => void code.push(parts);
   const localAt = <T extends ValueType>(type: T, index: number): Local<T> => ({
     type,
     index,
@@ -228,16 +226,6 @@ function functionBody(
       const local = f.local(value.type);
       f.set(local, value);
       return local;
-    },
-    constant<T extends ValueType>(value: Expr<T>) {
-      const key = flatten(value.code).join();
-      let local = constants.get(key);
-      if (local === undefined) {
-        local = f.local(value.type) as Local;
-        constants.set(key, local);
-        prologue.push(assignment(local, value.code));
-      }
-      return local as Local<T>;
     },
     set(local, value) {
       emit(assignment(local, operand(local.type, value).code));
@@ -299,10 +287,18 @@ function functionBody(
 
   const value = body(f, ...params.map((type, i) => localAt(type, i)));
   if (result !== "void") emit(operand(result, value as Operand<ValueType>).code);
-  const content = [
-    ...vector(locals.map((type) => [1, typeBytes[type]])),
-    ...flatten([prologue, code, 0x0b]),
-  ];
+  const bytes = flatten([...code, 0x0b], (lanes) => {
+    const key = lanes.join();
+    let local = constants.get(key);
+    if (local === undefined) {
+      local = f.local("v128") as Local;
+      constants.set(key, local);
+      prologue.push(0xfd, 0x0c, ...lanes, 0x21, ...unsignedLeb(local.index));
+    }
+    return local.code as number[];
+  });
+  const declarations = vector(locals.map((type) => [1, typeBytes[type]]));
+  const content = [...declarations, ...prologue, ...bytes];
   return [...unsignedLeb(content.length), ...content];
 }
 

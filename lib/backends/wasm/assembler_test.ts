@@ -75,7 +75,7 @@ Deno.test("vectors: constants, shuffles, lanes, multiply-add", () => {
   const m = wasmModule();
   m.func({ params: ["i32"], export: "run" }, (f, p) => {
     const x = f.let(v128.load(p));
-    f.store.v128(p, madd(x, x, f.constant(f32x4.splat(0.5))), 16);
+    f.store.v128(p, madd(x, x, 0.5), 16);
     f.store.v128(p, shuffle(x, f32x4.const(5, 6, 7, 8), [3, 7, 0, 4]), 32);
     f.store.v128(p, broadcast(x, 2), 48);
     f.store.f32(p, f32x4.lane(x, 1), 64);

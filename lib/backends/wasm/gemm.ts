@@ -306,7 +306,7 @@ export function planGemm(
     return Math.max(multiple, Math.min(most, size));
   };
 
-  const isSmall = m * n * k * batches < 32 ** 3;
+  const isSmall = m * n * k * batches < 2 ** 18;
   const parts = isSmall ? 1 : Math.ceil(wanted / batches);
   if (m <= 4 && b.row === 1 && a.column === 1 && k >= 16) {
     return plan("gemmDot", m, split(n, parts, 8, n + 7), 0);

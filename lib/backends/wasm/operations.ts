@@ -8,8 +8,16 @@
 /** The type of a value on the stack. */
 export type ValueType = "i32" | "i64" | "f32" | "f64" | "v128";
 
+/**
+ * The 16 bytes of a vector constant. Hosts make them anew from integers each time, which can cost
+ * more than the operation that wants it, so a function keeps each in a local.
+ */
+export interface VectorConstant {
+  readonly lanes: readonly number[];
+}
+
 /** Bytes of code, nested so that expressions are put together without copying. */
-export type Code = readonly (number | Code)[];
+export type Code = readonly (number | VectorConstant | Code)[];
 
 /** Code that leaves one value of a type (or, if void, nothing) on the stack. */
 export interface Expr<T extends ValueType | "void" = ValueType> {
@@ -44,11 +52,16 @@ export function signedLeb(value: bigint): number[] {
   }
 }
 
-/** The bytes of nested code in order. */
-export function flatten(code: Code, into: number[] = []): number[] {
+/** The bytes of nested code in order; `constant` makes those of vector constants. */
+export function flatten(
+  code: Code,
+  constant: (lanes: readonly number[]) => readonly number[],
+  into: number[] = [],
+): number[] {
   for (const part of code) {
     if (typeof part === "number") into.push(part);
-    else flatten(part, into);
+    else if ("lanes" in part) into.push(...constant(part.lanes));
+    else flatten(part, constant, into);
   }
   return into;
 }
@@ -81,8 +94,10 @@ function bytesOf(array: ArrayBufferView): Uint8Array {
 }
 
 /** A vector constant from 16 bytes, as a typed array of any kind. */
-function vectorConstant(lanes: ArrayBufferView): Expr<"v128"> {
-  return { type: "v128", code: [0xfd, 0x0c, ...bytesOf(lanes)] };
+function vectorConstant(array: ArrayBufferView): Expr<"v128"> {
+  const lanes = [...bytesOf(array)];
+  const isCheap = lanes.every((byte) => byte === 0) || lanes.every((byte) => byte === 255);
+  return { type: "v128", code: isCheap ? [0xfd, 0x0c, ...lanes] : [{ lanes }] };
 }
 
 function splatConstant(shape: Lanes, value: number): Expr<"v128"> {
@@ -318,6 +333,7 @@ export const f32x4 = {
 
 /** Vectors of 2 doubles. */
 export const f64x2 = {
+  const: (...lanes: number[]) => vectorConstant(new Float64Array(lanes)),
   splat: operation("v128", [0xfd, 0x14], ["f64"]) as Unary<"f64", "v128">,
   ...vector("f64x2", { eq: 0x47, ne: 0x48, lt: 0x49, gt: 0x4a, le: 0x4b, ge: 0x4c }),
   ...vectorUnary("f64x2", { ceil: 0x74, floor: 0x75, trunc: 0x7a, nearest: 0x94 }),
@@ -327,12 +343,8 @@ export const f64x2 = {
   ...vectorUnary("i32x4", { convertLowS: 0xfe, convertLowU: 0xff }),
 };
 
-/** 64-bit lanes, as far as doubles are taken apart by their bits. */
-export const i64x2 = {
-  const: (...lanes: bigint[]) => vectorConstant(new BigInt64Array(lanes)),
-  ...shifts("f64x2", { shl: 0xcb, shrS: 0xcc, shrU: 0xcd }),
-  ...vector("f64x2", { add: 0xce, sub: 0xd1 }),
-};
+/** Vectors of 2 64-bit integers, as far as doubles are taken apart by their bits. */
+export const i64x2 = vector("f64x2", { add: 0xce, sub: 0xd1 });
 
 /** Atomic access to the shared memory. */
 export const atomic = {
