@@ -1,30 +1,26 @@
 /**
- * The reference device: plain TypeScript in float64, one op at a time. It is slow and exists to be
- * right; the other devices are tested against it.
+ * The reference device: plain TypeScript in float64, one op at a time, slow and obvious. It exists
+ * to be right; the other devices are tested against it. Floats are never rounded to their type
+ * (but for `bitcast`, where the bits matter); integers wrap.
  */
-import { type DType, hostArray, isFloat } from "../dtype.ts";
-import type { KernelArray, TensorType } from "../op.ts";
-import { sizeOf } from "../shape.ts";
-import type { Expr } from "../compiler/expr.ts";
-import type { LoopKernel, LoopStep, Plan } from "../compiler/plan.ts";
+import { type DType, type HostArray, hostArray, isFloat } from "../dtype.ts";
+import { type Expr, walk } from "../compiler/expr.ts";
+import type { LoopKernel, LoopReduction, LoopStore, Plan, Step } from "../compiler/plan.ts";
 import { type ScalarOp, scalarOps } from "../compiler/scalar_ops.ts";
-import type { Backend, DeviceBuffer, DeviceCounters } from "./backend.ts";
+import type { KernelOperand, TensorType } from "../op.ts";
+import { sizeOf } from "../shape.ts";
+import type { Backend, DeviceBuffer, DeviceCounters, Executable } from "./backend.ts";
 
-/** A buffer of the reference device; the array is made when its type is known. */
-interface ReferenceBuffer extends DeviceBuffer {
-  data?: KernelArray;
+/** Memory of the reference device: every element is a double, whatever its type. */
+interface Memory extends DeviceBuffer {
+  elements: Float64Array;
 }
 
-function arrayOf(buffer: ReferenceBuffer, { shape, dtype }: TensorType): KernelArray {
-  const length = sizeOf(shape);
-  if (!buffer.data || buffer.data.length !== length) {
-    buffer.data = isFloat(dtype)
-      ? new Float64Array(length)
-      : dtype === "i32"
-      ? new Int32Array(length)
-      : new Uint32Array(length);
-  }
-  return buffer.data;
+/** The elements of a buffer as a value of some size; made when first asked for. */
+function elementsOf(buffer: DeviceBuffer, size: number): Float64Array {
+  const memory = buffer as Memory;
+  if (memory.elements.length < size) memory.elements = new Float64Array(size);
+  return memory.elements.subarray(0, size);
 }
 
 /**
@@ -49,207 +45,250 @@ export function openReference(): Backend {
     readbacks: 0,
     compilations: 0,
   };
+  const limits = { buffersPerKernel: Infinity, bytesPerBuffer: 2 ** 32 };
   return {
     name: "reference",
     description: "plain TypeScript in float64",
     features: { f16: true },
     counters,
-    limits: { buffersPerKernel: Infinity, bytesPerBuffer: Infinity },
+    limits,
     fuses: false,
     acceptsViews: () => false,
-    allocate(bytes) {
+    allocate(bytes, label): Memory {
+      if (bytes > limits.bytesPerBuffer) {
+        throw new RangeError(
+          `reference: expected at most ${limits.bytesPerBuffer} bytes for ${label} but found ${bytes}`,
+        );
+      }
       counters.allocations++;
       counters.bytesLive += bytes;
       counters.bytesPeak = Math.max(counters.bytesPeak, counters.bytesLive);
-      return { bytes };
+      return { bytes, elements: new Float64Array(0) };
     },
     release(buffer) {
       counters.bytesLive -= buffer.bytes;
-      (buffer as ReferenceBuffer).data = undefined;
+      (buffer as Memory).elements = new Float64Array(0);
     },
     write(buffer, type, data) {
-      arrayOf(buffer as ReferenceBuffer, type).set(data);
+      elementsOf(buffer, sizeOf(type.shape)).set(data);
     },
     read(buffer, type) {
       counters.readbacks++;
-      const result = hostArray(type.dtype, sizeOf(type.shape));
-      result.set(arrayOf(buffer as ReferenceBuffer, type));
-      return Promise.resolve(result);
+      return Promise.resolve(toHost(type, elementsOf(buffer, sizeOf(type.shape))));
     },
     prepare(plan) {
       counters.compilations++;
-      return { run: prepare(plan, counters), dispose() {} };
+      return prepare(plan, counters);
     },
     synchronize: () => Promise.resolve(),
     close() {},
   };
 }
 
-function prepare(plan: Plan, counters: DeviceCounters) {
-  const loops = new Map<LoopStep, (buffers: readonly KernelArray[]) => void>();
-  for (const step of plan.steps) {
-    if (step.kind === "loop") loops.set(step, compileLoop(step.kernel, step.reads.length));
-  }
-  return (given: readonly DeviceBuffer[]) => {
-    const arrays = plan.buffers.map(({ id, type, bytes }) => {
-      const at = plan.bound.indexOf(id);
-      return arrayOf(at >= 0 ? given[at] as ReferenceBuffer : { bytes }, type);
-    });
-    counters.submissions++;
-    for (const step of plan.steps) {
-      counters.dispatches++;
-      if (step.kind === "copy") {
-        arrays[step.writes[0]]!.set(arrays[step.reads[0]]!);
-      } else if (step.kind === "loop") {
-        loops.get(step)!([...step.reads, ...step.writes].map((id) => arrays[id]!));
-      } else {
-        const operands = (ids: readonly number[], types: readonly TensorType[]) =>
-          ids.map((id, i) => ({ ...types[i]!, data: arrays[id]! }));
+function toHost(type: TensorType, elements: Float64Array): HostArray {
+  const result = hostArray(type.dtype, elements.length);
+  result.set(elements);
+  return result;
+}
+
+function prepare(plan: Plan, counters: DeviceCounters): Executable {
+  const slots = plan.slotBytes.map((bytes): Memory => ({ bytes, elements: new Float64Array(0) }));
+  const runs = plan.steps.map((step) => prepareStep(plan, step));
+  return {
+    run(bound) {
+      const place = new Map(plan.bound.map((id, position) => [id, bound[position]!]));
+      for (const [id, { slot }] of plan.temporaries) place.set(id, slots[slot]!);
+      const elements = (id: number) =>
+        elementsOf(place.get(id)!, sizeOf(plan.buffers[id]!.type.shape));
+      for (const run of runs) run(elements);
+      counters.dispatches += runs.length;
+      counters.submissions++;
+    },
+    dispose() {
+      for (const slot of slots) slot.elements = new Float64Array(0);
+    },
+  };
+}
+
+/** Runs a step on the elements of buffers by id. */
+type Run = (elements: (id: number) => Float64Array) => void;
+
+function prepareStep(plan: Plan, step: Step): Run {
+  switch (step.kind) {
+    case "copy":
+      return (elements) => elements(step.writes[0]).set(elements(step.reads[0]));
+    case "kernel":
+      return (elements) => {
+        const operand = (type: TensorType, id: number): KernelOperand => ({
+          shape: type.shape,
+          dtype: type.dtype,
+          data: elements(id),
+        });
         step.op.run.cpu(
-          operands(step.reads, step.spec.inputs),
-          operands(step.writes, step.spec.outputs),
+          step.spec.inputs.map((type, i) => operand(type, step.reads[i]!)),
+          step.spec.outputs.map((type, i) => operand(type, step.writes[i]!)),
           step.attributes,
         );
-      }
+      };
+    case "loop": {
+      const loop = prepareLoop(step.kernel);
+      const sizes = step.reads.map((id) => sizeOf(plan.buffers[id]!.type.shape));
+      return (elements) =>
+        loop(
+          step.reads.map((id, i) => elements(id).subarray(0, sizes[i])),
+          step.writes.map(elements),
+        );
     }
-  };
-}
-
-/** What an expression is evaluated in: loop variables, arrays, results of reductions. */
-interface Frame {
-  readonly variables: number[];
-  readonly arrays: readonly KernelArray[];
-  readonly reduced: number[];
-}
-
-const starts = { sum: 0, product: 1, maximum: -Infinity, minimum: Infinity };
-
-function compileLoop(kernel: LoopKernel, reads: number) {
-  const { rows, columns, passes, rowStores } = kernel;
-  const code = new Map<Expr, (frame: Frame) => number>();
-  const evaluator = (x: Expr) => {
-    let found = code.get(x);
-    if (!found) code.set(x, found = compileExpr(x, evaluator));
-    return found;
-  };
-  const compiledStores = (stores: LoopKernel["rowStores"]) =>
-    stores.map(({ slot, index, value }) => ({
-      slot: reads + slot,
-      index: evaluator(index),
-      value: evaluator(value),
-    }));
-  const compiledPasses = passes.map(({ reductions, stores }) => ({
-    reductions: reductions.map(({ id, reduce, dtype, value }) => ({
-      id,
-      dtype,
-      start: bounded(dtype, starts[reduce]),
-      combine: scalarOps[({ sum: "add", product: "mul" } as const)[reduce as "sum"] ?? reduce],
-      value: evaluator(value),
-    })),
-    stores: compiledStores(stores),
-  }));
-  const finalStores = compiledStores(rowStores);
-  return (arrays: readonly KernelArray[]) => {
-    const frame: Frame = { variables: [], arrays, reduced: [] };
-    const save = (stores: ReturnType<typeof compiledStores>) => {
-      for (const { slot, index, value } of stores) arrays[slot]![index(frame)] = value(frame);
-    };
-    forEachPoint(rows, frame.variables, 0, () => {
-      for (const { reductions, stores } of compiledPasses) {
-        for (const { id, start } of reductions) frame.reduced[id] = start;
-        forEachPoint(columns, frame.variables, rows.length, () => {
-          for (const { id, dtype, combine, value } of reductions) {
-            frame.reduced[id] = wrap(
-              dtype,
-              combine.evaluate([frame.reduced[id]!, value(frame)], dtype),
-            );
-          }
-          save(stores);
-        });
-      }
-      save(finalStores);
-    });
-  };
-}
-
-/** The start of a reduction, within the range of its type. */
-function bounded(dtype: DType, start: number): number {
-  if (isFloat(dtype) || Number.isFinite(start)) return start;
-  if (dtype === "i32") return start > 0 ? 0x7fffffff : -0x80000000;
-  return start > 0 ? 0xffffffff : 0;
-}
-
-function forEachPoint(
-  dims: readonly number[],
-  variables: number[],
-  base: number,
-  body: () => void,
-  axis = 0,
-): void {
-  if (axis === dims.length) return body();
-  for (let i = 0; i < dims[axis]!; i++) {
-    variables[base + axis] = i;
-    forEachPoint(dims, variables, base, body, axis + 1);
   }
 }
 
-/** Integers wrap; floats stay in double precision. */
-function wrap(dtype: DType, value: number): number {
-  if (dtype === "i32") return value | 0;
-  if (dtype === "u32") return value >>> 0;
-  return dtype === "bool" ? Number(value !== 0) : value;
+/** Calls `body` with `point[first…]` at every index of a shape, in row-major order. */
+function forEachPoint(
+  shape: readonly number[],
+  point: Int32Array,
+  first: number,
+  body: () => void,
+) {
+  const count = sizeOf(shape);
+  point.fill(0, first, first + shape.length);
+  for (let i = 0; i < count; i++) {
+    body();
+    for (let axis = shape.length - 1; axis >= 0; axis--) {
+      if (++point[first + axis]! < shape[axis]!) break;
+      point[first + axis] = 0;
+    }
+  }
 }
 
-function compileExpr(
+/** A loop kernel as a function of the arrays that it reads and writes. */
+function prepareLoop(kernel: LoopKernel): (reads: Float64Array[], writes: Float64Array[]) => void {
+  const state: Machine = {
+    point: new Int32Array(kernel.rows.length + kernel.columns.length),
+    reads: [],
+    accumulators: [],
+  };
+  let writes: Float64Array[] = [];
+  const stores = (list: readonly LoopStore[]) => {
+    const evaluate = compile(list.flatMap(({ index, value }) => [index, value]), state);
+    return () => {
+      const values = evaluate();
+      for (const [i, { slot }] of list.entries()) {
+        writes[slot]![values[2 * i]!] = values[2 * i + 1]!;
+      }
+    };
+  };
+  const passes = kernel.passes.map((pass) => {
+    const evaluate = compile(pass.reductions.map(({ value }) => value), state);
+    const store = stores(pass.stores);
+    return { reductions: pass.reductions, evaluate, store };
+  });
+  const storeRow = stores(kernel.rowStores);
+  const row = () => {
+    for (const { reductions, evaluate, store } of passes) {
+      const totals = reductions.map(({ reduce }) => initial[reduce]);
+      forEachPoint(kernel.columns, state.point, kernel.rows.length, () => {
+        const values = evaluate();
+        for (const [i, reduction] of reductions.entries()) {
+          totals[i] = combine(reduction, totals[i]!, values[i]!);
+        }
+        store();
+      });
+      for (const [i, { id }] of reductions.entries()) state.accumulators[id] = totals[i]!;
+    }
+    storeRow();
+  };
+  return (from, to) => {
+    state.reads = from;
+    writes = to;
+    forEachPoint(kernel.rows, state.point, 0, row);
+  };
+}
+
+const initial = { sum: 0, product: 1, maximum: -Infinity, minimum: Infinity };
+const combining = { sum: "add", product: "mul", maximum: "maximum", minimum: "minimum" } as const;
+
+function combine({ reduce, dtype }: LoopReduction, a: number, b: number): number {
+  return wrap(dtype, scalarOps[combining[reduce]].evaluate([a, b], dtype));
+}
+
+/** What the expressions of a running loop see. */
+interface Machine {
+  readonly point: Int32Array;
+  reads: Float64Array[];
+  readonly accumulators: number[];
+}
+
+/**
+ * Expressions as one function that evaluates all of them at the machine's current point: a list of
+ * instructions, one for each distinct node, arguments first.
+ */
+function compile(roots: readonly Expr[], state: Machine): () => readonly number[] {
+  const values: number[] = [];
+  const position = new Map<Expr, number>();
+  const instructions: (() => void)[] = [];
+  walk(roots, (x) => {
+    const at = values.length;
+    const from = x.args.map((arg) => position.get(arg)!);
+    position.set(x, at);
+    values.push(x.value);
+    const evaluate = instruction(x, from, values, state);
+    if (evaluate) instructions.push(() => values[at] = evaluate());
+  });
+  const results = roots.map((root) => position.get(root)!);
+  return () => {
+    for (const run of instructions) run();
+    return results.map((at) => values[at]!);
+  };
+}
+
+function instruction(
   x: Expr,
-  compile: (x: Expr) => (frame: Frame) => number,
-): (frame: Frame) => number {
-  const { op, dtype, value } = x;
-  const args = x.args.map(compile);
-  const [a, b] = args as [(frame: Frame) => number, (frame: Frame) => number];
-  switch (op) {
+  from: readonly number[],
+  values: readonly number[],
+  state: Machine,
+): (() => number) | undefined {
+  const [a] = from;
+  switch (x.op) {
     case "const":
-      return () => value;
+      return undefined;
     case "variable":
-      return ({ variables }) => variables[value]!;
-    case "reduced":
-      return ({ reduced }) => reduced[value]!;
+      return () => state.point[x.value]!;
     case "load":
-      return (frame) => frame.arrays[value]![a(frame)]!;
+      return () => state.reads[x.value]![values[a!]!]!;
+    case "reduced":
+      return () => state.accumulators[x.value]!;
     case "cast": {
-      const truncates = isFloat(x.args[0]!.dtype) && (dtype === "i32" || dtype === "u32");
-      return (frame) => wrap(dtype, truncates ? saturate(dtype, a(frame)) : a(frame));
+      const source = x.args[0]!.dtype;
+      return () => convert(values[a!]!, source, x.dtype);
     }
     case "bitcast": {
-      const from = view(x.args[0]!.dtype), to = view(dtype);
-      return (frame) => {
-        from[0] = a(frame);
-        return to[0]!;
-      };
-    }
-    case "where": {
-      const otherwise = args[2]!;
-      return (frame) => a(frame) ? b(frame) : otherwise(frame);
+      const source = x.args[0]!.dtype;
+      return () => readBits(values[a!]!, source, x.dtype);
     }
     default: {
-      const { evaluate } = scalarOps[op as ScalarOp];
-      const operand = x.args[0]!.dtype;
-      return (frame) => wrap(dtype, evaluate(args.map((arg) => arg(frame)), operand));
+      const { evaluate } = scalarOps[x.op as ScalarOp];
+      const operand = (x.op === "where" ? x.args[1] : x.args[0])!.dtype;
+      return () => wrap(x.dtype, evaluate(from.map((at) => values[at]!), operand));
     }
   }
 }
 
-/** A float as an integer: truncated, out of range to the nearest end, NaN to 0. */
-function saturate(dtype: DType, value: number): number {
-  if (Number.isNaN(value)) return 0;
-  const [low, high] = dtype === "i32" ? [-0x80000000, 0x7fffffff] : [0, 0xffffffff];
-  return Math.trunc(Math.min(high, Math.max(low, value)));
+/** An integer brought back into the range of its type; floats stay as they are. */
+function wrap(dtype: DType, value: number): number {
+  return dtype === "i32" ? value | 0 : dtype === "u32" ? value >>> 0 : value;
 }
 
-const bits = new ArrayBuffer(4);
+function convert(value: number, from: DType, to: DType): number {
+  if (to === "bool") return Number(value !== 0);
+  if (!isFloat(from) || isFloat(to)) return wrap(to, value);
+  const [lowest, highest] = to === "i32" ? [-(2 ** 31), 2 ** 31 - 1] : [0, 2 ** 32 - 1];
+  return Number.isNaN(value) ? 0 : Math.min(highest, Math.max(lowest, Math.trunc(value)));
+}
 
-/** The same four bytes as a type. */
-function view(dtype: DType): Float32Array | Int32Array | Uint32Array {
-  if (dtype === "f32") return new Float32Array(bits);
-  return dtype === "i32" ? new Int32Array(bits) : new Uint32Array(bits);
+const bits = new DataView(new ArrayBuffer(4));
+
+function readBits(value: number, from: DType, to: DType): number {
+  if (from === "f32") bits.setFloat32(0, value);
+  else bits.setUint32(0, value);
+  return to === "f32" ? bits.getFloat32(0) : to === "i32" ? bits.getInt32(0) : bits.getUint32(0);
 }
