@@ -26,6 +26,7 @@ function elementsOf(buffer: DeviceBuffer, size: number): Float64Array {
 /**
  * Opens the reference device.
  *
+ * @param options `fuses`: run fused kernels instead of one op at a time, to test fusion.
  * @returns The device.
  *
  * @example
@@ -35,7 +36,7 @@ function elementsOf(buffer: DeviceBuffer, size: number): Float64Array {
  * assertEquals(openReference().name, "reference");
  * ```
  */
-export function openReference(): Backend {
+export function openReference({ fuses = false }: { fuses?: boolean } = {}): Backend {
   const counters: DeviceCounters = {
     allocations: 0,
     bytesLive: 0,
@@ -52,7 +53,7 @@ export function openReference(): Backend {
     features: { f16: true },
     counters,
     limits,
-    fuses: false,
+    fuses,
     acceptsViews: () => false,
     allocate(bytes, label): Memory {
       if (bytes > limits.bytesPerBuffer) {

@@ -35,6 +35,12 @@ export interface Affine {
   terms: Map<Expr, number>;
 }
 
+/** The cost of an expression node itself, relative to an addition. */
+export function ownWeight({ op }: Pick<Expr, "op">): number {
+  if (op in scalarOps) return scalarOps[op as ScalarOp].weight;
+  return op === "const" || op === "variable" ? 0 : 1;
+}
+
 /** Makes expressions, shares equal ones, and simplifies as it goes. */
 export class ExprBuilder {
   #known = new Map<string, Expr>();
@@ -53,12 +59,7 @@ export class ExprBuilder {
       (op === "variable" ? `:${max}` : "");
     const known = this.#known.get(key);
     if (known) return known;
-    let weight = op === "const" || op === "variable"
-      ? 0
-      : op === "load" || op === "reduced"
-      ? 1
-      : 1;
-    if (op in scalarOps) weight = scalarOps[op as ScalarOp].weight;
+    let weight = ownWeight({ op });
     for (const arg of args) weight += op === "load" ? 0 : arg.weight;
     const expr: Expr = { id: this.#next++, op, dtype, args, value, min, max, weight };
     this.#known.set(key, expr);

@@ -7,7 +7,7 @@
  */
 import { sizeOf } from "../shape.ts";
 import type { Canonical, Part, Unit } from "./canonical.ts";
-import { type Expr, ExprBuilder, walk } from "./expr.ts";
+import { type Expr, ExprBuilder, ownWeight, walk } from "./expr.ts";
 import { linearIndex, lower, lowerHere, ownWork, reindex, viewOf } from "./lower.ts";
 
 /** What fusion must know of the device. */
@@ -35,6 +35,8 @@ export interface Lowered {
   readonly value: Expr;
   /** For a reduction: its number, and the element to reduce. */
   readonly reduction?: { readonly id: number; readonly element: Expr };
+  /** The pass over the columns that it belongs to: after all reductions that it uses. */
+  readonly pass: number;
 }
 
 /** Something that runs as one step: a loop kernel of several items, or one op's own kernel. */
@@ -99,6 +101,12 @@ export function lowerInto(
     e.variable(space.rows.length + i, length)
   );
   const rowCount = sizeOf(space.rows), columnCount = sizeOf(space.columns);
+  const passOfReduction = new Map<number, number>();
+  for (const { reduction, pass } of members.values()) {
+    if (reduction) passOfReduction.set(reduction.id, pass);
+  }
+  const passOf = (x: Expr) =>
+    Math.max(0, ...[...reductionsIn(x)].map((id) => passOfReduction.get(id)! + 1));
   const access = (part: Part, index: readonly Expr[]) => {
     const member = members.get(part);
     if (member) {
@@ -122,12 +130,13 @@ export function lowerInto(
     );
     const accumulator = item.dtype === "f16" ? "f32" : item.dtype;
     const element = e.cast(accumulator, lower(e, input, index, access));
-    const id = [...members.values()].filter((member) => member.reduction).length;
+    const id = passOfReduction.size;
     return {
       level: "row",
       index: reindex(e, rowVariables, space.rows, item.shape),
       value: e.cast(item.dtype, e.reduced(id, accumulator)),
       reduction: { id, element },
+      pass: passOf(element),
     };
   }
   const size = sizeOf(item.shape);
@@ -142,11 +151,8 @@ export function lowerInto(
       item.shape,
     )
     : reindex(e, rowVariables, space.rows, item.shape);
-  return {
-    level: perColumn ? "column" : "row",
-    index,
-    value: lowerHere(e, item, index, access),
-  };
+  const value = lowerHere(e, item, index, access);
+  return { level: perColumn ? "column" : "row", index, value, pass: passOf(value) };
 }
 
 /** Decides on buffers and groups. */
@@ -204,7 +210,7 @@ export function fuse(graph: Canonical, limits: FusionLimits): Fused {
     if (limits.fuses) {
       for (const candidate of candidates(item, alone.reads, direct, readers)) {
         const joined = join(candidate, item, own, attempt, e, stored);
-        if (!joined) continue;
+        if (!joined || (joined.space.columns.length > 0 && !affordable(joined.members))) continue;
         const reads = new Set([...candidate.reads!, ...joined.reads]);
         if (reads.size + candidate.members!.size + 1 > limits.buffersPerKernel) continue;
         if ([...direct].some((dep) => dep !== candidate && reaches(dep, candidate))) continue;
@@ -286,6 +292,23 @@ export function reaches(from: Owner, target: Owner): boolean {
 
 const maxMembers = 48;
 const maxCandidates = 6;
+/**
+ * What one row's passes may cost: values are computed again in every pass that needs them, so that
+ * long chains of row-wise ops are better cut.
+ */
+const maxPasses = 6;
+const maxRowWeight = 400;
+
+function affordable(members: ReadonlyMap<Part, Lowered>): boolean {
+  const passes: Expr[][] = [];
+  for (const { level, value, reduction, pass } of members.values()) {
+    if (pass >= maxPasses) return false;
+    if (reduction || level === "column") (passes[pass] ??= []).push(reduction?.element ?? value);
+  }
+  let weight = 0;
+  for (const roots of passes) walk(roots ?? [], (x) => weight += ownWeight(x));
+  return weight <= maxRowWeight;
+}
 
 /** Groups worth trying: those that the item reads from, then those that read the same buffers. */
 function candidates(

@@ -2,7 +2,7 @@
 import { sizeOf } from "../shape.ts";
 import type { Part } from "./canonical.ts";
 import { type Expr, ExprBuilder, walk } from "./expr.ts";
-import { type Lowered, lowerInto, type Owner, reductionsIn, type Space } from "./fuse.ts";
+import { type Lowered, lowerInto, type Owner, type Space } from "./fuse.ts";
 import { linearIndex } from "./lower.ts";
 import type { LoopKernel, LoopPass, LoopReduction, LoopStore } from "./plan.ts";
 
@@ -86,9 +86,6 @@ function split(roots: readonly Expr[], space: Space): Space | undefined {
 
 function assemble(made: Made, space: Space, stored: ReadonlySet<Part>): GroupKernel {
   const { e, members } = made;
-  const passOfReduction = new Map<number, number>();
-  const passOf = (x: Expr) =>
-    Math.max(0, ...[...reductionsIn(x)].map((id) => passOfReduction.get(id)! + 1));
   const reductions: LoopReduction[][] = [];
   const stores: LoopStore[][] = [];
   const rowStores: LoopStore[] = [];
@@ -97,10 +94,8 @@ function assemble(made: Made, space: Space, stored: ReadonlySet<Part>): GroupKer
     while (lists.length <= pass) lists.push([]);
     return lists[pass]!;
   };
-  for (const [part, { level, index, value, reduction }] of members) {
+  for (const [part, { level, index, value, reduction, pass }] of members) {
     if (reduction) {
-      const pass = passOf(reduction.element);
-      passOfReduction.set(reduction.id, pass);
       at(reductions, pass).push({
         id: reduction.id,
         reduce: reduceOf(part),
@@ -115,7 +110,7 @@ function assemble(made: Made, space: Space, stored: ReadonlySet<Part>): GroupKer
       value,
     };
     if (level === "row") rowStores.push(store);
-    else at(stores, passOf(value)).push(store);
+    else at(stores, pass).push(store);
   }
   const passes: LoopPass[] = [];
   for (let i = 0; i < Math.max(reductions.length, stores.length); i++) {
