@@ -1,0 +1,164 @@
+/** The tiled matrix product that matmul, convolutions and the vocabulary's cross entropy share. */
+import type { WgslDispatch, WgslTarget } from "../../op.ts";
+import { dispatchOf, flatGrid, mainArguments, type NamedBinding, repeat } from "./kernel_wgsl.ts";
+
+/** A batch of products `[rows, depth] · [depth, columns]` on elements that the caller addresses. */
+export interface Gemm {
+  readonly name: string;
+  readonly batch: number;
+  readonly rows: number;
+  readonly columns: number;
+  readonly depth: number;
+  readonly bindings: readonly NamedBinding[];
+  /** Lines before the product, where `z` is the number in the batch. */
+  readonly prologue?: string;
+  /** The f32 element of the left factor; its arguments are i32 expressions within bounds. */
+  left(m: string, k: string): string;
+  /** The f32 element of the right factor. */
+  right(k: string, n: string): string;
+  /** The statement that stores the f32 `value` at a row and column. */
+  store(m: string, n: string, value: string): string;
+  /** Along which index the elements of the factors lie side by side in memory. */
+  readonly leftAlong: "rows" | "depth";
+  readonly rightAlong: "columns" | "depth";
+  /** WGSL functions that the expressions call. */
+  readonly functions?: string;
+}
+
+/** How the work is cut: threads of a workgroup, rows and columns of each, and the depth of a tile. */
+interface Tile {
+  readonly threadRows: number;
+  readonly threadColumns: number;
+  readonly rows: number;
+  readonly columns: number;
+  readonly depth: number;
+}
+
+/**
+ * One dispatch that computes the products. Tiles of both factors go through workgroup memory; each
+ * thread keeps a small block of the result in registers.
+ */
+export function gemmWgsl(gemm: Gemm, target: WgslTarget): WgslDispatch {
+  const tile = chooseTile(gemm, target);
+  const { threadRows, threadColumns } = tile;
+  const tileRows = threadRows * tile.rows, tileColumns = threadColumns * tile.columns;
+  const rowTiles = Math.ceil(gemm.rows / tileRows);
+  const columnTiles = Math.ceil(gemm.columns / tileColumns);
+  const grid = flatGrid(gemm.batch * rowTiles * columnTiles, target);
+  const threads = threadRows * threadColumns;
+  const vectorRows = tile.rows / 4, vectorColumns = tile.columns / 4;
+
+  const clampTo = (index: string, length: number, tileLength: number) =>
+    length % tileLength === 0 ? index : `min(${index}, ${length - 1})`;
+  /** Fills a tile: element (k, x) of four neighboring x makes one vector. */
+  const fill = (
+    name: string,
+    length: number,
+    along: boolean,
+    element: (x: string, k: string) => string,
+    bound: number,
+    origin: string,
+  ) => {
+    const vectors = length / 4, count = vectors * tile.depth;
+    return repeat(Math.ceil(count / threads), (i) => {
+      const partial = (i + 1) * threads > count;
+      const values = repeat(
+        4,
+        (j) => element(clampTo(`${origin} + x * 4 + ${j}`, bound, length), clampedDepth()),
+        ", ",
+      );
+      const guard = gemm.depth % tile.depth === 0 ? "" : `
+      if (depth + k >= ${gemm.depth}) { v = vec4<f32>(); }`;
+      return `    ${partial ? `if (local + ${i * threads} < ${count}) ` : ""}{
+      let e = local + ${i * threads};
+      let k = ${along ? `i32(u32(e) % ${tile.depth}u)` : `i32(u32(e) / ${vectors}u)`};
+      let x = ${along ? `i32(u32(e) / ${tile.depth}u)` : `i32(u32(e) % ${vectors}u)`};
+      var v = vec4<f32>(${values});${guard}
+      ${name}[k * ${vectors} + x] = v;
+    }`;
+    });
+  };
+  const clampedDepth = () => clampTo("depth + k", gemm.depth, tile.depth);
+
+  const step = (k: string) =>
+    [
+      repeat(vectorRows, (i) =>
+        `let a${i} = left_tile[${k} * ${tileRows / 4} + row * ${vectorRows} + ${i}];`),
+      repeat(vectorColumns, (j) =>
+        `let b${j} = right_tile[${k} * ${tileColumns / 4} + column + ${j * threadColumns}];`),
+      repeat(tile.rows, (i) =>
+        repeat(vectorColumns, (j) =>
+          `sum${i}_${j} = fma(vec4<f32>(a${i >> 2}.${"xyzw"[i & 3]}), b${j}, sum${i}_${j});`, " ")),
+    ].join("\n");
+
+  const storeAll = repeat(tile.rows, (i) =>
+    repeat(vectorColumns, (j) =>
+      repeat(4, (c) => {
+        const m = `(m + ${i})`, n = `(n + ${4 * j * threadColumns + c})`;
+        const statement = gemm.store(m, n, `sum${i}_${j}.${"xyzw"[c]}`);
+        const checks = [
+          ...(gemm.rows % tileRows ? [`${m} < ${gemm.rows}`] : []),
+          ...(gemm.columns % tileColumns ? [`${n} < ${gemm.columns}`] : []),
+        ];
+        return checks.length ? `  if (${checks.join(" && ")}) { ${statement} }` : `  ${statement}`;
+      })));
+
+  // Unrolled where that is cheap to compile: loops carry a counter that bounds them.
+  const unroll = target.software ? 1 : tile.depth;
+  const inner = unroll === tile.depth
+    ? repeat(tile.depth, (k) => `    {\n${step(String(k))}\n    }`)
+    : `    for (var k = 0; k < ${tile.depth}; k++) {\n${step("k")}\n    }`;
+  const code = `${gemm.functions ?? ""}
+var<workgroup> left_tile: array<vec4<f32>, ${tile.depth * tileRows / 4}>;
+var<workgroup> right_tile: array<vec4<f32>, ${tile.depth * tileColumns / 4}>;
+@compute @workgroup_size(${threads})
+fn main(${mainArguments}) {
+  ${grid.group}
+  let local = i32(local_index);
+  let row = local / ${threadColumns};
+  let column = local % ${threadColumns};
+  let z = group / ${rowTiles * columnTiles};
+  let tile_row = ((group / ${columnTiles}) % ${rowTiles}) * ${tileRows};
+  let tile_column = (group % ${columnTiles}) * ${tileColumns};
+${gemm.prologue ?? ""}
+${repeat(tile.rows, (i) => repeat(vectorColumns, (j) => `  var sum${i}_${j} = vec4<f32>();`))}
+  for (var depth = 0; depth < ${gemm.depth}; depth += ${tile.depth}) {
+${fill("left_tile", tileRows, gemm.leftAlong === "depth", gemm.left, gemm.rows, "tile_row")}
+${
+    fill(
+      "right_tile",
+      tileColumns,
+      gemm.rightAlong === "depth",
+      (x, k) => gemm.right(k, x),
+      gemm.columns,
+      "tile_column",
+    )
+  }
+    workgroupBarrier();
+${inner}
+    workgroupBarrier();
+  }
+  let m = tile_row + row * ${tile.rows};
+  let n = tile_column + column * 4;
+${storeAll}
+}
+`;
+  return dispatchOf(gemm.name, gemm.bindings, code, grid.workgroups);
+}
+
+function chooseTile({ batch, rows, columns }: Gemm, target: WgslTarget): Tile {
+  const tile = (threadRows: number, threadColumns: number, rows: number, depth = 16): Tile => ({
+    threadRows,
+    threadColumns,
+    rows,
+    columns: rows,
+    depth,
+  });
+  if (target.software) return rows <= 16 ? tile(2, 8, 4, 8) : tile(8, 8, 4, 8);
+  if (rows <= 8) return { threadRows: 2, threadColumns: 32, rows: 4, columns: 4, depth: 32 };
+  if (columns <= 8) return { threadRows: 32, threadColumns: 2, rows: 4, columns: 4, depth: 32 };
+  const tiles = (size: number) => batch * Math.ceil(rows / size) * Math.ceil(columns / size);
+  if (tiles(128) >= 128 && rows > 64 && columns > 64) return tile(16, 16, 8);
+  if (tiles(64) >= 64 && rows > 32 && columns > 32) return tile(16, 16, 4);
+  return tile(8, 8, 4);
+}
