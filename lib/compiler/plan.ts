@@ -41,7 +41,8 @@ export interface LoopPass {
 /**
  * A fused kernel. For every row (a point of `rows`, all independent): the passes in order, each
  * over all columns (the points of `columns`), then `rowStores` once. Without columns there are no
- * passes: that is an elementwise kernel.
+ * passes: that is an elementwise kernel. At every point, all loads happen before any store: a buffer
+ * may be overwritten at the very index that was read.
  *
  * The variables: `variable(i)` for i < rows.length runs over rows[i]; `variable(rows.length + j)`
  * runs over columns[j]. Axes of length 1 are left out. A `load` of slot s reads the step's

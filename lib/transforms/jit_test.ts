@@ -1,4 +1,4 @@
-import { assert, assertEquals, assertRejects, assertThrows } from "@std/assert";
+import { assert, assertAlmostEquals, assertEquals, assertRejects, assertThrows } from "@std/assert";
 import { openReference } from "../backends/reference.ts";
 import { currentDevice, use } from "../device.ts";
 import { type Tensor, tensor } from "../tensor.ts";
@@ -57,7 +57,11 @@ test("an optimizer's update of three tensors is one kernel over donated memory",
   }, { donate: [0, 1] });
   let state = update(ramp(8, 8), ramp(8, 8), ramp(8, 8));
   assertEquals(steps(update.plan()), 1);
-  await state.p.data();
+  const [p, m, x] = [await state.p.data(), await state.m.data(), await ramp(8, 8).data()];
+  for (let i = 0; i < x.length; i++) {
+    assertAlmostEquals(m[i]!, 1.9 * x[i]!, 1e-6);
+    assertAlmostEquals(p[i]!, x[i]! - 0.19 * x[i]!, 1e-6);
+  }
   const before = currentDevice().counters.allocations;
   const gradient = ramp(8, 8);
   await gradient.data();
