@@ -89,7 +89,7 @@ webgpuTest("matmul of f16 gathers sums in f32", async (backend) => {
 });
 
 webgpuTest("the shaders for hardware adapters give the same products", async (backend) => {
-  const sizes = [[150, 40, 200], [1100, 20, 1030], [5, 40, 300], [300, 40, 5]] as const;
+  const sizes = [[150, 40, 200], [1408, 16, 1408], [5, 40, 300]] as const;
   for (const [m, k, n] of sizes) {
     const a = stored("f32", [1, m, k], [0, 1, 2], 1), b = stored("f32", [1, k, n], [0, 2, 1], 2);
     const [found] = await runKernel(

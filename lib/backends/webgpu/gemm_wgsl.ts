@@ -49,7 +49,7 @@ export function gemmWgsl(gemm: Gemm, target: WgslTarget): WgslDispatch {
   const vectorRows = tile.rows / 4, vectorColumns = tile.columns / 4;
 
   const clampTo = (index: string, length: number, tileLength: number) =>
-    length % tileLength === 0 ? index : `min(${index}, ${length - 1})`;
+    length % tileLength === 0 ? `(${index})` : `min(${index}, ${length - 1})`;
   /** Fills a tile: element (k, x) of four neighboring x makes one vector. */
   const fill = (
     name: string,
@@ -155,8 +155,8 @@ function chooseTile({ batch, rows, columns }: Gemm, target: WgslTarget): Tile {
     depth,
   });
   if (target.software) return rows <= 16 ? tile(2, 8, 4, 8) : tile(8, 8, 4, 8);
-  if (rows <= 8) return { threadRows: 2, threadColumns: 32, rows: 4, columns: 4, depth: 32 };
-  if (columns <= 8) return { threadRows: 32, threadColumns: 2, rows: 4, columns: 4, depth: 32 };
+  if (rows <= 8) return { threadRows: 2, threadColumns: 32, rows: 4, columns: 4, depth: 16 };
+  if (columns <= 8) return { threadRows: 32, threadColumns: 2, rows: 4, columns: 4, depth: 16 };
   const tiles = (size: number) => batch * Math.ceil(rows / size) * Math.ceil(columns / size);
   if (tiles(128) >= 128 && rows > 64 && columns > 64) return tile(16, 16, 8);
   if (tiles(64) >= 64 && rows > 32 && columns > 32) return tile(16, 16, 4);

@@ -1,0 +1,134 @@
+/**
+ * Attention on WebGPU, blockwise with online softmax (Dao et al., "FlashAttention", 2022): every
+ * thread keeps one row in registers and meets the rows of the other side in workgroup memory.
+ */
+import type { KernelSpec, View, WgslDispatch, WgslTarget } from "../../lib/op.ts";
+import { dispatchOf, elementAt, repeat } from "../../lib/backends/webgpu/kernel_wgsl.ts";
+import {
+  declareTiles,
+  fillTiles,
+  input,
+  limits,
+  limitsDeclarations,
+  main,
+  minusInfinity,
+  output,
+  place,
+  product,
+  scaleOf,
+  sizesOf,
+  storeRow,
+  threads,
+  vectorAt,
+  zeroRow,
+} from "./wgsl_rows.ts";
+
+export { attentionGradientScratch, attentionGradientWgsl } from "./wgsl_gradient.ts";
+
+/**
+ * `q [B, H, N, D]`, `k` and `v [B, H, M, D]`, `visible [B or 1, N]` to `out [B, H, N, D]` and
+ * `logsumexp [B, H, N]`.
+ */
+export function attentionWgsl(spec: KernelSpec, target: WgslTarget): WgslDispatch[] {
+  const [q, k, v, visible] = spec.inputs as [View, View, View, View];
+  const [out, logsumexp] = spec.outputs as [View, View];
+  const sizes = sizesOf(q, k, target);
+  const { vectors, tile, queries } = sizes;
+  // With few queries, several threads share the keys of each.
+  const share = queries >= 32 ? 1 : Math.min(16, threads / 2 ** Math.ceil(Math.log2(queries || 1)));
+  const { workgroups, code: placed } = place(queries, threads / share, sizes, target);
+
+  /** Takes `count` keys from `j` on into the running maximum, sum and result. */
+  const take = (count: number) => {
+    const each = (f: (c: number) => string, separator: string) => repeat(count, f, separator);
+    return `${each((c) => product(`s${c}`, "q", "k_tile", `(j + ${c})`, sizes), "")}
+      let larger = max(largest, ${each((c) => c < count - 1 ? `max(s${c}, ` : `s${c}`, "")}${
+      ")".repeat(count - 1)
+    });
+      let shrink = exp(largest - larger);
+      largest = larger;
+${each((c) => `      let p${c} = exp(s${c} - larger);`, "\n")}
+      sum = sum * shrink + ${each((c) => `p${c}`, " + ")};
+${
+      repeat(vectors, (d) =>
+        `      o${d} = o${d} * shrink + ${
+          each((c) =>
+            `p${c} * v_tile[(j + ${c}) * ${vectors} + ${d}]`, " + ")
+        };`)
+    }`;
+  };
+  const merge = share === 1 ? "" : `  shares[local] = vec4<f32>(largest, sum, 0.0, 0.0);
+  workgroupBarrier();
+  let first = (local / ${share}) * ${share};
+  var overall = largest;
+  for (var t = 0; t < ${share}; t++) { overall = max(overall, shares[first + t].x); }
+  sum = 0.0;
+  for (var t = 0; t < ${share}; t++) {
+    sum += shares[first + t].y * exp(shares[first + t].x - overall);
+  }
+  let shrink = exp(largest - overall);
+  largest = overall;
+${
+    repeat(vectors, (d) =>
+      `  workgroupBarrier();
+  shares[local] = o${d} * shrink;
+  workgroupBarrier();
+  o${d} = shares[first];
+  for (var t = 1; t < ${share}; t++) { o${d} += shares[first + t]; }`)
+  }
+`;
+  const code = `${minusInfinity}${limitsDeclarations}${declareTiles(["k_tile", "v_tile"], sizes)}${
+    share === 1 ? "" : `var<workgroup> shares: array<vec4<f32>, ${threads}>;\n`
+  }${
+    main(`${placed}${limits(visible, sizes)}
+${
+      repeat(
+        vectors,
+        (d) => `  let q${d} = ${vectorAt("q", q, "i", d, sizes.width)} * ${scaleOf(spec)};`,
+      )
+    }
+${zeroRow("o", sizes)}
+  var largest = -3.0e38;
+  var sum = 0.0;
+  for (var start = 0; start < end; start += ${tile}) {
+${
+      fillTiles(
+        [{ tile: "k_tile", name: "k", view: k }, { tile: "v_tile", name: "v", view: v }],
+        sizes,
+      )
+    }
+    workgroupBarrier();
+    let count = min(${tile}, limit - start);
+    var j = ${share === 1 ? "0" : `(local % ${share}) * 4`};
+    for (; j + 4 <= count; j += ${4 * share}) {
+${take(4)}
+    }
+    for (; j < count; j++) {
+${take(1)}
+    }
+    workgroupBarrier();
+  }
+${merge}
+  if (inside${share === 1 ? "" : ` && local % ${share} == 0`}) {
+    let scale = select(1.0 / sum, 0.0, limit == 0);
+    logsumexp[${
+      elementAt(logsumexp, ["b", "h", "row"])
+    }] = select(largest + log(sum), minus_infinity(), limit == 0);
+${storeRow("out", out, "row", (d) => `o${d} * scale`, sizes)}
+  }
+`)
+  }`;
+  return [dispatchOf(
+    "attention",
+    [
+      input("q", 0, q),
+      input("k", 1, k),
+      input("v", 2, v),
+      input("visible", 3, visible),
+      output("out", 0, out),
+      output("logsumexp", 1, logsumexp),
+    ],
+    code,
+    workgroups,
+  )];
+}

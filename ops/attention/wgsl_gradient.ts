@@ -1,0 +1,232 @@
+/** The gradients of attention on WebGPU: weights are recomputed from the logsumexp. */
+import type { KernelSpec, View, WgslDispatch, WgslTarget } from "../../lib/op.ts";
+import {
+  dispatchOf,
+  elementAt,
+  type NamedBinding,
+  repeat,
+} from "../../lib/backends/webgpu/kernel_wgsl.ts";
+import {
+  asF32,
+  declareTiles,
+  fillTiles,
+  input,
+  limits,
+  limitsDeclarations,
+  loadRow,
+  main,
+  output,
+  place,
+  product,
+  scaleOf,
+  sizesOf,
+  storeRow,
+  threads,
+  vectorAt,
+  zeroRow,
+} from "./wgsl_rows.ts";
+
+/** One f32 for each query: the sum of `dout * out`. */
+export function attentionGradientScratch({ inputs }: KernelSpec): number[] {
+  const [batch, heads, queries] = inputs[0]!.shape as [number, number, number];
+  return [4 * batch * heads * queries];
+}
+
+/** `q, k, v, visible, out, logsumexp, dout` to `dq, dk, dv`. */
+export function attentionGradientWgsl(spec: KernelSpec, target: WgslTarget): WgslDispatch[] {
+  return [queryGradient(spec, target), keyGradient(spec, target), valueGradient(spec, target)];
+}
+
+/** `dq`, a thread for each query; also leaves `delta`, the sums of `dout * out`, for `dk`. */
+function queryGradient(spec: KernelSpec, target: WgslTarget): WgslDispatch {
+  const [q, k, v, visible, out, logsumexp, dout] = spec.inputs as View[] as Seven;
+  const sizes = sizesOf(q, k, target);
+  const { vectors, tile, queries, heads } = sizes;
+  const { workgroups, code: placed } = place(queries, threads, sizes, target);
+  const scale = scaleOf(spec);
+  const code = `${limitsDeclarations}${declareTiles(["k_tile", "v_tile"], sizes)}${
+    main(`${placed}${limits(visible, sizes)}
+${loadRow("q", "q", q, "i", sizes)}
+${loadRow("g", "dout", dout, "i", sizes)}
+  var delta_v = vec4<f32>();
+${
+      repeat(vectors, (d) =>
+        `  delta_v = fma(g${d}, ${vectorAt("out", out, "i", d, sizes.width)}, delta_v);`)
+    }
+  let delta = delta_v.x + delta_v.y + delta_v.z + delta_v.w;
+  let normalizer = ${asF32(logsumexp, `logsumexp[${elementAt(logsumexp, ["b", "h", "i"])}]`)};
+${zeroRow("dq", sizes)}
+  for (var start = 0; start < end; start += ${tile}) {
+${
+      fillTiles(
+        [{ tile: "k_tile", name: "k", view: k }, { tile: "v_tile", name: "v", view: v }],
+        sizes,
+      )
+    }
+    workgroupBarrier();
+    let count = min(${tile}, limit - start);
+    for (var j = 0; j < count; j++) {
+${product("s", "q", "k_tile", "j", sizes)}${product("dp", "g", "v_tile", "j", sizes)}
+      let ds = exp(s * ${scale} - normalizer) * (dp - delta);
+${
+      repeat(vectors, (d) =>
+        `      dq${d} = fma(vec4<f32>(ds), k_tile[j * ${vectors} + ${d}], dq${d});`)
+    }
+    }
+    workgroupBarrier();
+  }
+  if (inside) {
+    deltas[(b * ${heads} + h) * ${queries} + row] = delta;
+${storeRow("dq", spec.outputs[0]!, "row", (d) => `dq${d} * ${scale}`, sizes)}
+  }
+`)
+  }`;
+  return dispatchOf(
+    "attentionGradient dq",
+    [
+      input("q", 0, q),
+      input("k", 1, k),
+      input("v", 2, v),
+      input("visible", 3, visible),
+      input("out", 4, out),
+      input("logsumexp", 5, logsumexp),
+      input("dout", 6, dout),
+      output("dq", 0, spec.outputs[0]!),
+      { name: "deltas", operand: "scratch", index: 0, access: "read_write", dtype: "f32" },
+    ],
+    code,
+    workgroups,
+  );
+}
+
+/** `dk`, a thread for each key. */
+function keyGradient(spec: KernelSpec, target: WgslTarget): WgslDispatch {
+  const [q, k, v, visible, , logsumexp, dout] = spec.inputs as View[] as Seven;
+  const sizes = sizesOf(q, k, target);
+  const { queries, heads } = sizes;
+  return keySide(spec, target, {
+    name: "attentionGradient dk",
+    registers: [{ register: "k", name: "k", view: k }, { register: "v", name: "v", view: v }],
+    scalars: [
+      {
+        name: "normalizers",
+        value: asF32(logsumexp, `logsumexp[${elementAt(logsumexp, ["b", "h", "r"])}]`),
+      },
+      { name: "delta_tile", value: `deltas[(b * ${heads} + h) * ${queries} + r]` },
+    ],
+    pair: `${product("dp", "v", "g_tile", "r", sizes)}
+      let ds = exp(s * ${scaleOf(spec)} - normalizers[r]) * (dp - delta_tile[r]) * ${
+      scaleOf(spec)
+    };`,
+    weight: "ds",
+    tile: "q_tile",
+    output: 1,
+    bindings: [
+      input("q", 0, q),
+      input("k", 1, k),
+      input("v", 2, v),
+      input("visible", 3, visible),
+      input("logsumexp", 5, logsumexp),
+      input("dout", 6, dout),
+      { name: "deltas", operand: "scratch", index: 0, access: "read", dtype: "f32" },
+    ],
+  });
+}
+
+/** `dv`, a thread for each key. */
+function valueGradient(spec: KernelSpec, target: WgslTarget): WgslDispatch {
+  const [q, k, , visible, , logsumexp, dout] = spec.inputs as View[] as Seven;
+  return keySide(spec, target, {
+    name: "attentionGradient dv",
+    registers: [{ register: "k", name: "k", view: k }],
+    scalars: [
+      {
+        name: "normalizers",
+        value: asF32(logsumexp, `logsumexp[${elementAt(logsumexp, ["b", "h", "r"])}]`),
+      },
+    ],
+    pair: `      let p = exp(s * ${scaleOf(spec)} - normalizers[r]);`,
+    weight: "p",
+    tile: "g_tile",
+    output: 2,
+    bindings: [
+      input("q", 0, q),
+      input("k", 1, k),
+      input("visible", 3, visible),
+      input("logsumexp", 5, logsumexp),
+      input("dout", 6, dout),
+    ],
+  });
+}
+
+type Seven = [View, View, View, View, View, View, View];
+
+/** A gradient of keys or values: `Σ weight · row of tile` over the queries that see the key. */
+function keySide(
+  spec: KernelSpec,
+  target: WgslTarget,
+  side: {
+    readonly name: string;
+    readonly registers: readonly { register: string; name: string; view: View }[];
+    /** Numbers that belong to the query `r`, kept beside the tiles. */
+    readonly scalars: readonly { name: string; value: string }[];
+    readonly pair: string;
+    readonly weight: string;
+    readonly tile: "q_tile" | "g_tile";
+    readonly output: number;
+    readonly bindings: readonly NamedBinding[];
+  },
+): WgslDispatch {
+  const [q, k, , visible, , , dout] = spec.inputs as View[] as Seven;
+  const sizes = sizesOf(q, k, target);
+  const { vectors, tile, queries, keys } = sizes;
+  const { workgroups, code: placed } = place(keys, threads, sizes, target);
+  const result = spec.outputs[side.output]!;
+  const scalars = side.scalars.map(({ name }) => `var<workgroup> ${name}: array<f32, ${tile}>;\n`);
+  const code = `${declareTiles(["q_tile", "g_tile"], sizes)}${scalars.join("")}
+var<workgroup> seen: array<i32, ${tile}>;
+${
+    main(`${placed}
+${
+      side.registers.map(({ register, name, view }) => loadRow(register, name, view, "i", sizes))
+        .join("\n")
+    }
+${zeroRow("d", sizes)}
+  for (var start = 0; start < ${queries}; start += ${tile}) {
+${
+      fillTiles([{ tile: "q_tile", name: "q", view: q }, {
+        tile: "g_tile",
+        name: "dout",
+        view: dout,
+      }], sizes)
+    }
+    if (local < ${tile}) {
+      let r = min(start + local, ${queries - 1});
+      seen[local] = select(0, i32(visible[${
+      elementAt(visible, ["b", "r"])
+    }]), start + local < ${queries});
+${side.scalars.map(({ name, value }) => `      ${name}[local] = ${value};`).join("\n")}
+    }
+    workgroupBarrier();
+    for (var r = 0; r < ${tile}; r++) {
+      if (seen[r] <= i) { continue; }
+${product("s", "k", "q_tile", "r", sizes)}
+${side.pair}
+${
+      repeat(
+        vectors,
+        (d) =>
+          `      d${d} = fma(vec4<f32>(${side.weight}), ${side.tile}[r * ${vectors} + ${d}], d${d});`,
+      )
+    }
+    }
+    workgroupBarrier();
+  }
+  if (inside) {
+${storeRow("result", result, "row", (d) => `d${d}`, sizes)}
+  }
+`)
+  }`;
+  const bindings = [...side.bindings, output("result", side.output, result)];
+  return dispatchOf(side.name, bindings, code, workgroups);
+}

@@ -1,0 +1,121 @@
+import { rowMajorStrides } from "../../lib/shape.ts";
+import {
+  assertClose,
+  type HostTensor,
+  noise,
+  runKernel,
+  tensorOf,
+  type ViewedTensor,
+  webgpuTest,
+} from "../../lib/backends/webgpu/testing.ts";
+import { attentionGradientScratch, attentionGradientWgsl, attentionWgsl } from "./wgsl.ts";
+
+/** Heads and positions are the other way round in memory, as a model's projections leave them. */
+function projected(shape: readonly [number, number, number, number], seed: number): ViewedTensor {
+  const [batch, heads, rows, width] = shape;
+  const strides = rowMajorStrides([batch, rows, heads, width]);
+  const view = [strides[0]!, strides[2]!, strides[1]!, strides[3]!];
+  const tensor = tensorOf("f32", shape, noise(seed));
+  return { ...tensor, view: { shape, dtype: "f32", strides: view, offset: 0 } };
+}
+
+/** Attention and its gradients by the definition, in double precision. */
+function attend(
+  q: ViewedTensor,
+  k: ViewedTensor,
+  v: ViewedTensor,
+  visible: HostTensor,
+  scale: number,
+  dout: ViewedTensor,
+) {
+  const [batch, heads, queries, width] = q.shape as [number, number, number, number];
+  const keys = k.shape[2]!;
+  const at = ({ data, view }: ViewedTensor, ...index: number[]) =>
+    data[index.reduce((sum, i, axis) => sum + i * view!.strides[axis]!, 0)]!;
+  const out = new Float64Array(batch * heads * queries * width);
+  const logsumexp = new Float64Array(batch * heads * queries);
+  const [dq, dk, dv] = [queries, keys, keys].map((n) =>
+    new Float64Array(batch * heads * n * width)
+  ) as [Float64Array, Float64Array, Float64Array];
+  const range = Array.from({ length: width }, (_, d) => d);
+  for (let b = 0; b < batch; b++) {
+    for (let h = 0; h < heads; h++) {
+      for (let i = 0; i < queries; i++) {
+        const seen = visible.data[(visible.shape[0] === 1 ? 0 : b) * queries + i]!;
+        const row = (b * heads + h) * queries + i;
+        const scores = Array.from(
+          { length: seen },
+          (_, j) =>
+            scale * range.reduce((sum, d) => sum + at(q, b, h, i, d) * at(k, b, h, j, d), 0),
+        );
+        const sum = scores.reduce((total, s) => total + Math.exp(s), 0);
+        logsumexp[row] = Math.log(sum);
+        const weights = scores.map((s) => Math.exp(s) / sum);
+        weights.forEach((p, j) =>
+          range.forEach((d) => out[row * width + d]! += p * at(v, b, h, j, d))
+        );
+        const delta = range.reduce((t, d) => t + at(dout, b, h, i, d) * out[row * width + d]!, 0);
+        weights.forEach((p, j) => {
+          const key = ((b * heads + h) * keys + j) * width;
+          const dp = range.reduce((t, d) => t + at(dout, b, h, i, d) * at(v, b, h, j, d), 0);
+          for (const d of range) {
+            const ds = p * (dp - delta) * scale;
+            dv[key + d]! += p * at(dout, b, h, i, d);
+            dq[row * width + d]! += ds * at(k, b, h, j, d);
+            dk[key + d]! += ds * at(q, b, h, i, d);
+          }
+        });
+      }
+    }
+  }
+  return { out, logsumexp, dq, dk, dv };
+}
+
+const cases = [
+  { batch: 2, heads: 3, queries: 70, keys: 70, width: 8, perBatch: false },
+  { batch: 2, heads: 2, queries: 5, keys: 90, width: 6, perBatch: true },
+  { batch: 1, heads: 1, queries: 1, keys: 1, width: 4, perBatch: false },
+];
+
+for (const { batch, heads, queries, keys, width, perBatch } of cases) {
+  webgpuTest(
+    `attention and its gradients: ${queries} queries on ${keys} keys of width ${width}`,
+    async (backend) => {
+      const q = projected([batch, heads, queries, width], 1);
+      const k = projected([batch, heads, keys, width], 2);
+      const v = projected([batch, heads, keys, width], 3);
+      const dout = projected([batch, heads, queries, width], 4);
+      const draw = noise(5);
+      const visible = tensorOf(
+        "i32",
+        [perBatch ? batch : 1, queries],
+        (i) => keys === 1 ? 1 : Math.floor(Math.abs(draw(i)) * (keys + 1)),
+      );
+      const scale = width ** -0.5;
+      const wanted = attend(q, k, v, visible, scale, dout);
+      const row = { shape: [batch, heads, queries, width], dtype: "f32" as const };
+      const key = { shape: [batch, heads, keys, width], dtype: "f32" as const };
+      const scalar = { shape: [batch, heads, queries], dtype: "f32" as const };
+
+      const [out, logsumexp] = await runKernel(
+        backend,
+        { wgsl: attentionWgsl },
+        [q, k, v, visible],
+        [row, scalar],
+        { scale },
+      );
+      assertClose(out!, wanted.out, 1e-5, "out");
+      assertClose(logsumexp!, wanted.logsumexp, 1e-5, "logsumexp");
+      const gradients = await runKernel(
+        backend,
+        { wgsl: attentionGradientWgsl, scratch: attentionGradientScratch },
+        [q, k, v, visible, { ...row, data: out! }, { ...scalar, data: logsumexp! }, dout],
+        [row, key, key],
+        { scale },
+      );
+      [wanted.dq, wanted.dk, wanted.dv].forEach((gradient, n) =>
+        assertClose(gradients[n]!, gradient, 1e-5, ["dq", "dk", "dv"][n])
+      );
+    },
+  );
+}

@@ -1,0 +1,195 @@
+/**
+ * Convolutions on WebGPU as matrix products whose factors are read straight from the images: a
+ * column is a pixel, a row of the right factor one element of the patch around it.
+ */
+import type { KernelSpec, View, WgslDispatch, WgslTarget } from "../../lib/op.ts";
+import { gemmWgsl } from "../../lib/backends/webgpu/gemm_wgsl.ts";
+import {
+  dispatchOf,
+  flatGrid,
+  mainArguments,
+  type NamedBinding,
+  unflatten,
+} from "../../lib/backends/webgpu/kernel_wgsl.ts";
+import { sizeOf } from "../../lib/shape.ts";
+
+const input = (name: string, index: number, { dtype }: View): NamedBinding => ({
+  name,
+  operand: "input",
+  index,
+  access: "read",
+  dtype,
+});
+
+const output = (name: string, { dtype }: View): NamedBinding => ({
+  name,
+  operand: "output",
+  index: 0,
+  access: "read_write",
+  dtype,
+});
+
+const stored = ({ dtype }: View, value: string) => dtype === "f16" ? `f16(${value})` : value;
+
+/** A function that reads a pixel of row-major images [_, channels, height, width]; 0 outside. */
+function pixelFunction(name: string, { shape }: View): string {
+  const [, channels, height, width] = shape;
+  return `fn ${name}_at(image: i32, channel: i32, r: i32, s: i32) -> f32 {
+  if (r < 0 || r >= ${height} || s < 0 || s >= ${width}) { return 0.0; }
+  return f32(${name}[((image * ${channels} + channel) * ${height} + r) * ${width} + s]);
+}
+`;
+}
+
+/** `let`s that split a flat number. */
+function split(flat: string, shape: readonly number[], names: readonly string[]): string {
+  return unflatten(flat, shape).map((text, i) => `  let ${names[i]} = ${text};\n`).join("");
+}
+
+/** x [B, C, H, W], w [O, C, kh, kw] to y [B, O, H', W']. */
+export function conv2dWgsl(spec: KernelSpec, target: WgslTarget): WgslDispatch[] {
+  const [x, w] = spec.inputs as [View, View];
+  const [y] = spec.outputs as [View];
+  const [batch, outputs, height, width] = y.shape as [number, number, number, number];
+  const depth = sizeOf(w.shape.slice(1));
+  const pixels = height * width;
+  const { stride: [sy, sx], padding: [top, , left] } = spec.attributes;
+  return [gemmWgsl({
+    name: "conv2d",
+    batch: 1,
+    rows: outputs,
+    columns: batch * pixels,
+    depth,
+    bindings: [input("x", 0, x), input("w", 1, w), output("y", y)],
+    functions: `${pixelFunction("x", x)}
+fn pixel(k: i32, n: i32) -> f32 {
+${split("k", w.shape.slice(1), ["channel", "i", "j"])}${
+      split("n", [batch, height, width], ["image", "row", "column"])
+    }  return x_at(image, channel, row * ${sy} + i - ${top}, column * ${sx} + j - ${left});
+}
+`,
+    left: (m, k) => `f32(w[${m} * ${depth} + ${k}])`,
+    right: (k, n) => `pixel(${k}, ${n})`,
+    store: (m, n, value) =>
+      `y[(${n} / ${pixels} * ${outputs} + ${m}) * ${pixels} + ${n} % ${pixels}] = ${
+        stored(y, value)
+      };`,
+    leftAlong: "depth",
+    rightAlong: "columns",
+  }, target)];
+}
+
+/** dy [B, O, H', W'], w [O, C, kh, kw] to dx [B, C, H, W]. */
+export function conv2dInputGradientWgsl(spec: KernelSpec, target: WgslTarget): WgslDispatch[] {
+  const [dy, w] = spec.inputs as [View, View];
+  const [dx] = spec.outputs as [View];
+  const [batch, channels, height, width] = dx.shape as [number, number, number, number];
+  const [outputs, , kernelHeight, kernelWidth] = w.shape as [number, number, number, number];
+  const taps = kernelHeight * kernelWidth, pixels = height * width;
+  const { stride: [sy, sx], padding: [top, , left] } = spec.attributes;
+  return [gemmWgsl({
+    name: "conv2dInputGradient",
+    batch: 1,
+    rows: channels,
+    columns: batch * pixels,
+    depth: outputs * taps,
+    bindings: [input("dy", 0, dy), input("w", 1, w), output("dx", dx)],
+    functions: `${pixelFunction("dy", dy)}
+fn pixel(k: i32, n: i32) -> f32 {
+${split("k", [outputs, kernelHeight, kernelWidth], ["channel", "i", "j"])}${
+      split("n", [batch, height, width], ["image", "row", "column"])
+    }  let y = row + ${top} - i;
+  let x = column + ${left} - j;
+  if (y < 0 || x < 0 || y % ${sy} != 0 || x % ${sx} != 0) { return 0.0; }
+  return dy_at(image, channel, y / ${sy}, x / ${sx});
+}
+`,
+    left: (m, k) => `f32(w[(${k} / ${taps} * ${channels} + ${m}) * ${taps} + ${k} % ${taps}])`,
+    right: (k, n) => `pixel(${k}, ${n})`,
+    store: (m, n, value) =>
+      `dx[(${n} / ${pixels} * ${channels} + ${m}) * ${pixels} + ${n} % ${pixels}] = ${
+        stored(dx, value)
+      };`,
+    leftAlong: "depth",
+    rightAlong: "columns",
+  }, target)];
+}
+
+/** Into how many parts the sum over all pixels is cut, so that enough workgroups share it. */
+function parts({ inputs, outputs }: KernelSpec): number {
+  const dy = inputs[1]!.shape, dw = outputs[0]!.shape;
+  const pixels = dy[0]! * dy[2]! * dy[3]!;
+  const tiles = Math.ceil(dw[0]! / 64) * Math.ceil(sizeOf(dw.slice(1)) / 64);
+  return Math.max(1, Math.min(Math.floor(pixels / 512), Math.ceil(128 / Math.max(1, tiles))));
+}
+
+/** The partial sums of the weight's gradient. */
+export function conv2dWeightGradientScratch(spec: KernelSpec): number[] {
+  const count = parts(spec);
+  return count === 1 ? [] : [4 * count * sizeOf(spec.outputs[0]!.shape)];
+}
+
+/** x [B, C, H, W], dy [B, O, H', W'] to dw [O, C, kh, kw]. */
+export function conv2dWeightGradientWgsl(spec: KernelSpec, target: WgslTarget): WgslDispatch[] {
+  const [x, dy] = spec.inputs as [View, View];
+  const [dw] = spec.outputs as [View];
+  const [batch, outputs, height, width] = dy.shape as [number, number, number, number];
+  const columns = sizeOf(dw.shape.slice(1)), pixels = height * width, depth = batch * pixels;
+  const count = parts(spec), share = Math.ceil(depth / count);
+  const { stride: [sy, sx], padding: [top, , left] } = spec.attributes;
+  const partial: NamedBinding = {
+    name: "sums",
+    operand: "scratch",
+    index: 0,
+    access: "read_write",
+    dtype: "f32",
+  };
+  const inPart = (text: string, k: string) =>
+    count === 1 ? text : `select(0.0, ${text}, z * ${share} + ${k} < ${depth})`;
+  const product = gemmWgsl({
+    name: "conv2dWeightGradient",
+    batch: count,
+    rows: outputs,
+    columns,
+    depth: share,
+    bindings: [input("x", 0, x), input("dy", 1, dy), count === 1 ? output("dw", dw) : partial],
+    functions: `${pixelFunction("x", x)}
+fn slope(m: i32, k: i32) -> f32 {
+  return f32(dy[(k / ${pixels} * ${outputs} + m) * ${pixels} + k % ${pixels}]);
+}
+fn pixel(k: i32, n: i32) -> f32 {
+${split("n", dw.shape.slice(1), ["channel", "i", "j"])}${
+      split("k", [batch, height, width], ["image", "row", "column"])
+    }  return x_at(image, channel, row * ${sy} + i - ${top}, column * ${sx} + j - ${left});
+}
+`,
+    left: (m, k) => inPart(`slope(${m}, z * ${share} + ${k})`, k),
+    right: (k, n) => inPart(`pixel(z * ${share} + ${k}, ${n})`, k),
+    store: (m, n, value) =>
+      count === 1
+        ? `dw[${m} * ${columns} + ${n}] = ${stored(dw, value)};`
+        : `sums[(z * ${outputs} + ${m}) * ${columns} + ${n}] = ${value};`,
+    leftAlong: "depth",
+    rightAlong: "depth",
+  }, target);
+  if (count === 1) return [product];
+
+  const elements = outputs * columns;
+  const grid = flatGrid(Math.ceil(elements / 64), target);
+  const sum = dispatchOf(
+    "conv2dWeightGradient sum",
+    [{ ...partial, access: "read" }, output("dw", dw)],
+    `@compute @workgroup_size(64)
+fn main(${mainArguments}) {
+  ${grid.group}
+  let i = group * 64 + i32(local_index);
+  if (i >= ${elements}) { return; }
+  var sum = 0.0;
+  for (var z = 0; z < ${count}; z++) { sum += sums[z * ${elements} + i]; }
+  dw[i] = ${stored(dw, "sum")};
+}
+`,
+    grid.workgroups,
+  );
+  return [product, sum];
+}
