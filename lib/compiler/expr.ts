@@ -293,10 +293,8 @@ export class ExprBuilder {
       if (a.op === "divide" && a.args[1]!.op === "const") {
         return this.#quotient(a.args[0]!, this.int(a.args[1]!.value * b.value));
       }
-      const common = this.#commonFactor(a, b.value);
-      if (common > 1) {
-        return this.#quotient(this.#dividedBy(a, common), this.int(b.value / common));
-      }
+      const coarse = this.#coarsen(a, b.value);
+      if (coarse) return this.#quotient(coarse.whole, this.int(b.value / coarse.unit));
       return this.#make(
         "divide",
         "i32",
@@ -319,28 +317,33 @@ export class ExprBuilder {
       if (a.op === "modulo" && a.args[1]!.op === "const" && a.args[1]!.value % b.value === 0) {
         return this.#remainder(a.args[0]!, b);
       }
-      const common = this.#commonFactor(a, b.value);
-      if (common > 1) {
-        const inner = this.#remainder(this.#dividedBy(a, common), this.int(b.value / common));
-        return this.#product(inner, this.int(common));
+      const coarse = this.#coarsen(a, b.value);
+      if (coarse) {
+        const inner = this.#remainder(coarse.whole, this.int(b.value / coarse.unit));
+        return this.#sum(this.#product(inner, this.int(coarse.unit)), coarse.rest);
       }
       return this.#make("modulo", "i32", [a, b], 0, 0, Math.min(a.max, b.value - 1));
     }
     return this.#make("modulo", "i32", [a, b]);
   }
 
-  #commonFactor(a: Expr, divisor: number): number {
+  /** A non-negative sum as `unit · whole + rest`, where unit divides `divisor` and rest < unit. */
+  #coarsen(a: Expr, divisor: number): { unit: number; whole: Expr; rest: Expr } | undefined {
     const { constant, terms } = this.#terms(a);
-    let common = divisor;
-    for (const factor of [constant, ...terms.map(([, f]) => f)]) {
-      common = gcd(common, Math.abs(factor));
+    const units = new Set(terms.map(([, factor]) => gcd(Math.abs(factor), divisor)));
+    for (const unit of [...units].sort((x, y) => y - x)) {
+      if (unit === 1) continue;
+      const fits = (factor: number) => factor % unit === 0;
+      const low = ((constant % unit) + unit) % unit;
+      const rest = this.#fromTerms(low, terms.filter(([, factor]) => !fits(factor)));
+      if (rest.min < 0 || rest.max >= unit) continue;
+      const whole = this.#fromTerms(
+        (constant - low) / unit,
+        terms.filter(([, factor]) => fits(factor)).map(([atom, factor]) => [atom, factor / unit]),
+      );
+      if (whole.min >= 0) return { unit, whole, rest };
     }
-    return common;
-  }
-
-  #dividedBy(a: Expr, divisor: number): Expr {
-    const { constant, terms } = this.#terms(a);
-    return this.#fromTerms(constant / divisor, terms.map(([atom, f]) => [atom, f / divisor]));
+    return undefined;
   }
 
   /** An expression with variables (or any nodes) replaced, simplified again. */

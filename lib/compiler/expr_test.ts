@@ -93,6 +93,18 @@ Deno.test("splitting an index and putting it together again leaves nothing", () 
   assertStrictEquals(e.apply("add", e.apply("mul", high, e.int(7)), low), i);
 });
 
+Deno.test("an index through a flattened loop is that of the outer loop", () => {
+  const e = new ExprBuilder();
+  const row = e.variable(0, 4 * 5), column = e.variable(1, 8);
+  const position = e.apply("add", e.apply("mul", row, e.int(8)), column);
+  assertStrictEquals(
+    e.apply("divide", position, e.int(40)),
+    e.apply("divide", row, e.int(5)),
+  );
+  const within = e.apply("modulo", position, e.int(40));
+  assertStrictEquals(e.apply("divide", within, e.int(8)), e.apply("modulo", row, e.int(5)));
+});
+
 Deno.test("affine() reads the strides of a linear index", () => {
   const e = new ExprBuilder();
   const i = e.variable(0, 4), j = e.variable(1, 5);

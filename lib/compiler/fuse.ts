@@ -85,10 +85,20 @@ class Misaligned extends Error {}
  *
  * @param members Values of the same group, by part.
  * @param load Gives the element of a buffer.
- * @returns Undefined if the item does not fit the space.
- * @throws {Misaligned} If it uses a member at another point.
+ * @returns Undefined if the item does not fit the space, or uses a member at another point.
  */
 export function lowerInto(
+  ...args: Parameters<typeof lowerAligned>
+): Lowered | undefined {
+  try {
+    return lowerAligned(...args);
+  } catch (error) {
+    if (error instanceof Misaligned) return undefined;
+    throw error;
+  }
+}
+
+function lowerAligned(
   e: ExprBuilder,
   item: Part,
   space: Space,
@@ -189,16 +199,11 @@ export function fuse(graph: Canonical, limits: FusionLimits): Fused {
 
     const attempt = (space: Space, members: Map<Part, Lowered>) => {
       const reads = new Set<Part>();
-      try {
-        const lowered = lowerInto(e, item, space, members, (p) => stored.has(p), (part, index) => {
-          reads.add(part);
-          return e.load(part.id, part.dtype, index);
-        });
-        return lowered && { lowered, reads };
-      } catch (error) {
-        if (error instanceof Misaligned) return undefined;
-        throw error;
-      }
+      const lowered = lowerInto(e, item, space, members, (p) => stored.has(p), (part, index) => {
+        reads.add(part);
+        return e.load(part.id, part.dtype, index);
+      });
+      return lowered && { lowered, reads };
     };
     const own: Space = isReduction(item)
       ? reductionSpace(item)

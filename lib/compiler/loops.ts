@@ -24,6 +24,8 @@ export function loopKernel(group: Owner, stored: ReadonlySet<Part>): GroupKernel
   let space = flat(group.space!);
   for (let round = 0;; round++) {
     const made = lowerAll(parts, space, stored);
+    // Loops too coarse to see that members meet at the same point: those of the trial do.
+    if (!made) return assemble(lowerAll(parts, group.space!, stored)!, group.space!, stored);
     const finer = round < 8 ? split(made.roots, space) : undefined;
     if (!finer) return assemble(made, space, stored);
     space = finer;
@@ -47,7 +49,11 @@ interface Made {
   readonly roots: readonly Expr[];
 }
 
-function lowerAll(parts: readonly Part[], space: Space, stored: ReadonlySet<Part>): Made {
+function lowerAll(
+  parts: readonly Part[],
+  space: Space,
+  stored: ReadonlySet<Part>,
+): Made | undefined {
   const e = new ExprBuilder();
   const members = new Map<Part, Lowered>();
   const reads: Part[] = [];
@@ -58,7 +64,8 @@ function lowerAll(parts: readonly Part[], space: Space, stored: ReadonlySet<Part
   };
   const roots: Expr[] = [];
   for (const part of parts) {
-    const lowered = lowerInto(e, part, space, members, (p) => stored.has(p), load)!;
+    const lowered = lowerInto(e, part, space, members, (p) => stored.has(p), load);
+    if (!lowered) return undefined;
     members.set(part, lowered);
     roots.push(lowered.reduction?.element ?? lowered.value);
     if (stored.has(part)) roots.push(linearIndex(e, lowered.index, part.shape));
