@@ -1,0 +1,72 @@
+/** What enters the Fully Masked Transformer: embedded condition, tokens and queries, and rotary angles. */
+import { type Tensor, tensor } from "../../lib/tensor.ts";
+import { add } from "../../ops/arithmetic.ts";
+import { broadcastTo } from "../../ops/broadcast.ts";
+import { concat } from "../../ops/concat.ts";
+import { full } from "../../ops/create.ts";
+import { embedding, take } from "../../ops/gather.ts";
+import { expandDims } from "../../ops/reshape.ts";
+import { rotaryTable } from "../../ops/rotary.ts";
+import type { Rotation } from "../layers/attention.ts";
+import { type FmtConfig, tokenCount } from "./config.ts";
+import type { FmtParameters } from "./network.ts";
+import { sineCosineTable } from "./positions.ts";
+
+/** Tokens i32 [B, n] to [B, n, d]. */
+export function embedTokens({ tok_embeddings }: FmtParameters, tokens: Tensor): Tensor {
+  return embedding(tok_embeddings.weight, tokens);
+}
+
+/** Labels i32 [B] to condition rows [B, 1, d]; the id C is the null class. */
+export function embedLabels({ cls_embedding }: FmtParameters, labels: Tensor): Tensor {
+  return expandDims(embedding(cls_embedding.embedding_table.weight, labels), 1);
+}
+
+/**
+ * The decoder's queries: one learned vector plus the position of each.
+ *
+ * @param positions Grid indices i32 [1 or B, n].
+ * @param batch Number of images B.
+ * @returns A tensor [B, n, d].
+ */
+export function embedQueries(
+  model: FmtConfig,
+  params: FmtParameters,
+  positions: Tensor,
+  batch: number,
+): Tensor {
+  const shape = [batch, positions.shape[1]!, model.dim];
+  const table = positionTable(model, params);
+  const queries = table
+    ? add(embedding(table, positions), params.mask_embedding)
+    : params.mask_embedding;
+  return broadcastTo(queries, shape);
+}
+
+function positionTable(model: FmtConfig, params: FmtParameters): Tensor | undefined {
+  switch (model.queryPosition) {
+    case "learned":
+      return params.pos_embedding!.weight;
+    case "sincos":
+      return tensor(sineCosineTable(model.grid, model.dim, model.queryPositionScale), {
+        shape: [tokenCount(model), model.dim],
+      });
+    case "none":
+      return undefined;
+  }
+}
+
+/**
+ * The rotary angles of some rows.
+ *
+ * @param positions Grid indices i32 [1 or B, n]; the index N stands for a condition row.
+ * @returns Cosines and sines [1 or B, n, D/2].
+ */
+export function rotationOf(model: FmtConfig, positions: Tensor): Rotation {
+  const { height, width } = model.grid;
+  const perHead = model.dim / model.heads;
+  const { cos, sin } = rotaryTable(height, width, perHead, model.ropeBase);
+  const turn = (table: Tensor, condition: number) =>
+    take(concat([table, full([1, perHead / 2], condition)]), positions);
+  return { cos: turn(cos, model.classRope === "identity" ? 1 : 0), sin: turn(sin, 0) };
+}

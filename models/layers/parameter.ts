@@ -1,0 +1,131 @@
+/** Descriptions of parameters: shapes and first values, from which trees of tensors are made. */
+import { sameShape, type Shape, showShape, sizeOf } from "../../lib/shape.ts";
+import { type Tensor, tensor } from "../../lib/tensor.ts";
+import { treeEntries, treeMap } from "../../lib/tree.ts";
+import { ones, zeros } from "../../ops/create.ts";
+import { mul } from "../../ops/arithmetic.ts";
+import { normal, uniform } from "../../ops/distributions.ts";
+import { foldIn } from "../../ops/random.ts";
+
+/** First values: a constant, N(0, deviation²), or uniform in ±bound. */
+export type Fill = "zeros" | "ones" | { readonly normal: number } | { readonly uniform: number };
+
+/** A parameter before it exists: a leaf of the tree that a model's `parameters` gives. */
+export class Parameter {
+  /** Lengths of the axes. */
+  readonly shape: Shape;
+  /** First values. */
+  readonly fill: Fill;
+
+  /** @ignore */
+  constructor(shape: Shape, fill: Fill) {
+    this.shape = shape;
+    this.fill = fill;
+  }
+}
+
+/**
+ * Draws the tensors of a tree of parameters. Each draws from a key of its own, so the same tree and key
+ * give the same values on every device.
+ *
+ * @param tree Plain objects and arrays with {@link Parameter} leaves.
+ * @param key A random key.
+ * @returns A tree of the same structure with f32 tensors as leaves.
+ *
+ * @example
+ * ```ts
+ * import { assertEquals } from "@std/assert";
+ * import { key } from "../../ops/random.ts";
+ * import { createParameters, Parameter } from "./parameter.ts";
+ *
+ * const { scale } = createParameters({ scale: new Parameter([3], "ones") }, key(0));
+ * assertEquals(await scale.toArray(), [1, 1, 1]);
+ * ```
+ */
+export function createParameters<T>(tree: T, key: Tensor): Created<T> {
+  let next = 0;
+  return treeMap((parameter: Parameter) => create(parameter, foldIn(key, next++)), tree) as Created<
+    T
+  >;
+}
+
+/** A tree with tensors in place of {@link Parameter} leaves. */
+export type Created<T> = T extends Parameter ? Tensor
+  : T extends readonly (infer Item)[] ? Created<Item>[]
+  : { [Name in keyof T]: Created<T[Name]> };
+
+function create({ shape, fill }: Parameter, key: Tensor): Tensor {
+  if (fill === "zeros") return zeros(shape);
+  if (fill === "ones") return ones(shape);
+  return "normal" in fill
+    ? mul(normal(key, shape), fill.normal)
+    : uniform(key, shape, { low: -fill.uniform, high: fill.uniform });
+}
+
+/**
+ * How many numbers a tree of parameters holds.
+ *
+ * @param tree Plain objects and arrays with {@link Parameter} (or tensor) leaves.
+ * @returns The sum of the sizes of its leaves.
+ *
+ * @example
+ * ```ts
+ * import { assertEquals } from "@std/assert";
+ * import { countParameters, Parameter } from "./parameter.ts";
+ *
+ * assertEquals(countParameters([new Parameter([2, 3], "ones"), new Parameter([4], "zeros")]), 10);
+ * ```
+ */
+export function countParameters(tree: unknown): number {
+  return treeEntries<{ shape: Shape }>(tree)
+    .reduce((total, [, { shape }]) => total + sizeOf(shape), 0);
+}
+
+/**
+ * The tree of tensors whose leaves are given by name, such as those of a file of weights.
+ *
+ * @param tree Plain objects and arrays with {@link Parameter} leaves; their paths are the names.
+ * @param tensors f32 elements by name, with their shapes.
+ * @param source What errors call the place they come from.
+ * @returns A tree of the same structure with tensors as leaves.
+ * @throws {TypeError} If a name is missing or unknown, or a shape or type is another.
+ *
+ * @example
+ * ```ts
+ * import { assertEquals } from "@std/assert";
+ * import { Parameter, parametersFrom } from "./parameter.ts";
+ *
+ * const tree = { layers: [{ weight: new Parameter([2], "ones") }] };
+ * const named = { "layers.0.weight": { shape: [2], data: Float32Array.of(3, 4) } };
+ * const { layers } = parametersFrom(tree, named, "weights.safetensors");
+ * assertEquals(await layers[0].weight.toArray(), [3, 4]);
+ * ```
+ */
+export function parametersFrom<T>(
+  tree: T,
+  tensors: Readonly<Record<string, { shape: Shape; data: ArrayBufferView }>>,
+  source: string,
+): Created<T> {
+  const paths = new Map(treeEntries<Parameter>(tree).map(([path, leaf]) => [leaf, path]));
+  const known = new Set(paths.values());
+  const unknown = Object.keys(tensors).find((name) => !known.has(name));
+  if (unknown !== undefined) {
+    throw new TypeError(
+      `parametersFrom: expected parameters of the model but found ${unknown} in ${source}`,
+    );
+  }
+  return treeMap((parameter: Parameter) => {
+    const path = paths.get(parameter)!;
+    const found = tensors[path];
+    if (
+      !found || !(found.data instanceof Float32Array) || !sameShape(found.shape, parameter.shape)
+    ) {
+      throw new TypeError(
+        `parametersFrom: expected ${path} to be f32${showShape(parameter.shape)} but found ${
+          found ? `${found.data.constructor.name} ${showShape(found.shape)}` : "none"
+        } in ${source}`,
+      );
+    }
+    return tensor(found.data, { shape: found.shape });
+  }, tree) as Created<T>;
+}
