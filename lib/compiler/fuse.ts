@@ -1,5 +1,5 @@
 /**
- * Fusion: which values get buffers, and which of them are computed together in one loop kernel.
+ * Fusion: which of the values with buffers are computed together in one loop kernel.
  *
  * Values that only one kernel needs are written into that kernel's expressions. The others
  * ("items") are put into groups, one after another: an item joins a group if, lowered into the
@@ -7,37 +7,10 @@
  */
 import { sizeOf } from "../shape.ts";
 import type { Canonical, Part, Unit } from "./canonical.ts";
+import { chooseBuffers, type FusionLimits } from "./choose_buffers.ts";
 import { type Expr, ExprBuilder, ownWeight, walk } from "./expr.ts";
-import { linearIndex, lower, lowerHere, ownWork, reindex, viewOf } from "./lower.ts";
-
-/** What fusion must know of the device. */
-export interface FusionLimits {
-  readonly fuses: boolean;
-  readonly buffersPerKernel: number;
-  acceptsViews(unit: Unit): boolean;
-}
-
-/** The loops of a group: rows are independent; columns are gone over within a row. */
-export interface Space {
-  readonly rows: readonly number[];
-  readonly columns: readonly number[];
-  /** Columns are the last axes: a value of rows × columns elements can be stored as it is made. */
-  readonly trailing: boolean;
-}
-
-/** A member of a group lowered into its loops. */
-export interface Lowered {
-  /** Whether there is one element per row or per column of every row. */
-  readonly level: "row" | "column";
-  /** Where the element stands in the value. */
-  readonly index: readonly Expr[];
-  /** The element; for a reduction, the `reduced` value. */
-  readonly value: Expr;
-  /** For a reduction: its number, and the element to reduce. */
-  readonly reduction?: { readonly id: number; readonly element: Expr };
-  /** The pass over the columns that it belongs to: after all reductions that it uses. */
-  readonly pass: number;
-}
+import { isReduction, type Lowered, lowerInto, reductionSpace, type Space } from "./group.ts";
+import { viewOf } from "./lower.ts";
 
 /** Something that runs as one step: a loop kernel of several items, or one op's own kernel. */
 export interface Owner {
@@ -57,112 +30,6 @@ export interface Fused {
   readonly ownerOf: ReadonlyMap<Part, Owner>;
   /** Values that are stored in a buffer. */
   readonly stored: ReadonlySet<Part>;
-}
-
-/** Whether a value is the result of a reduction. */
-export function isReduction(part: Part): boolean {
-  return part.unit.op.run.kind === "reduction";
-}
-
-/** The columns that a reduction goes over. */
-export function reductionSpace(part: Part): Space {
-  const axes: number[] = part.unit.attributes.axes;
-  const shape = part.unit.inputs[0]!.shape;
-  const long = (axis: number) => shape[axis] !== 1;
-  const kept = shape.map((_, axis) => axis).filter((axis) => !axes.includes(axis));
-  const trailing = Math.max(-1, ...kept.filter(long)) < Math.min(Infinity, ...axes.filter(long));
-  return {
-    rows: kept.map((axis) => shape[axis]!),
-    columns: axes.map((axis) => shape[axis]!),
-    trailing,
-  };
-}
-
-class Misaligned extends Error {}
-
-/**
- * Lowers an item into the loops of a space.
- *
- * @param members Values of the same group, by part.
- * @param load Gives the element of a buffer.
- * @returns Undefined if the item does not fit the space, or uses a member at another point.
- */
-export function lowerInto(
-  ...args: Parameters<typeof lowerAligned>
-): Lowered | undefined {
-  try {
-    return lowerAligned(...args);
-  } catch (error) {
-    if (error instanceof Misaligned) return undefined;
-    throw error;
-  }
-}
-
-function lowerAligned(
-  e: ExprBuilder,
-  item: Part,
-  space: Space,
-  members: ReadonlyMap<Part, Lowered>,
-  stored: (part: Part) => boolean,
-  load: (part: Part, index: Expr) => Expr,
-): Lowered | undefined {
-  const rowVariables = space.rows.map((length, i) => e.variable(i, length));
-  const columnVariables = space.columns.map((length, i) =>
-    e.variable(space.rows.length + i, length)
-  );
-  const rowCount = sizeOf(space.rows), columnCount = sizeOf(space.columns);
-  const passOfReduction = new Map<number, number>();
-  for (const { reduction, pass } of members.values()) {
-    if (reduction) passOfReduction.set(reduction.id, pass);
-  }
-  const passOf = (x: Expr) =>
-    Math.max(0, ...[...reductionsIn(x)].map((id) => passOfReduction.get(id)! + 1));
-  const access = (part: Part, index: readonly Expr[]) => {
-    const member = members.get(part);
-    if (member) {
-      if (member.index.some((i, axis) => i !== index[axis])) throw new Misaligned();
-      return member.value;
-    }
-    return stored(part) ? load(part, linearIndex(e, index, part.shape)) : undefined;
-  };
-  if (isReduction(item)) {
-    const own = reductionSpace(item);
-    if (
-      space.columns.length === 0 || sizeOf(own.rows) !== rowCount ||
-      sizeOf(own.columns) !== columnCount || own.trailing !== space.trailing
-    ) return undefined;
-    const input = item.unit.inputs[0]!;
-    const axes: number[] = item.unit.attributes.axes;
-    const kept = reindex(e, rowVariables, space.rows, own.rows);
-    const reduced = reindex(e, columnVariables, space.columns, own.columns);
-    const index = input.shape.map((_, axis) =>
-      axes.includes(axis) ? reduced.shift()! : kept.shift()!
-    );
-    const accumulator = item.dtype === "f16" ? "f32" : item.dtype;
-    const element = e.cast(accumulator, lower(e, input, index, access));
-    const id = passOfReduction.size;
-    return {
-      level: "row",
-      index: reindex(e, rowVariables, space.rows, item.shape),
-      value: e.cast(item.dtype, e.reduced(id, accumulator)),
-      reduction: { id, element },
-      pass: passOf(element),
-    };
-  }
-  const size = sizeOf(item.shape);
-  const perColumn = space.columns.length > 0 && space.trailing && size === rowCount * columnCount &&
-    columnCount > 1;
-  if (!perColumn && size !== rowCount) return undefined;
-  const index = perColumn
-    ? reindex(
-      e,
-      [...rowVariables, ...columnVariables],
-      [...space.rows, ...space.columns],
-      item.shape,
-    )
-    : reindex(e, rowVariables, space.rows, item.shape);
-  const value = lowerHere(e, item, index, access);
-  return { level: perColumn ? "column" : "row", index, value, pass: passOf(value) };
 }
 
 /** Decides on buffers and groups. */
@@ -351,22 +218,17 @@ function join(
     const rows = sizeOf(own.rows), columns = sizeOf(own.columns), size = sizeOf(space.rows);
     if (!own.trailing || size !== rows * columns || !enoughRows(rows, columns)) return undefined;
     const members = new Map<Part, Lowered>();
-    try {
-      for (const part of group.members!.keys()) {
-        const again = lowerInto(
-          e,
-          part,
-          own,
-          members,
-          (p) => stored.has(p),
-          (read, index) => e.load(read.id, read.dtype, index),
-        );
-        if (!again) return undefined;
-        members.set(part, again);
-      }
-    } catch (error) {
-      if (error instanceof Misaligned) return undefined;
-      throw error;
+    for (const part of group.members!.keys()) {
+      const again = lowerInto(
+        e,
+        part,
+        own,
+        members,
+        (p) => stored.has(p),
+        (read, index) => e.load(read.id, read.dtype, index),
+      );
+      if (!again) return undefined;
+      members.set(part, again);
     }
     const added = attempt(own, members);
     if (!added) return undefined;
@@ -388,93 +250,4 @@ function join(
 /** Whether elementwise work still spreads over a device when it is done row by row. */
 function enoughRows(rows: number, columns: number): boolean {
   return rows >= 32 || rows * columns <= 65536;
-}
-
-/** The heaviest expression that is written into its consumers, and what may be computed twice. */
-const heaviest = 256;
-const cheapTwice = 4;
-const cheapSpread = 2;
-
-function chooseBuffers(graph: Canonical, limits: FusionLimits): Set<Part> {
-  const stored = new Set<Part>(graph.outputs);
-  for (const { part } of graph.inputs) stored.add(part);
-  const consumers = new Map<Part, Unit[]>();
-  for (const unit of graph.units) {
-    for (const input of unit.inputs) {
-      const list = consumers.get(input);
-      if (!list) consumers.set(input, [unit]);
-      else if (!list.includes(unit)) list.push(unit);
-    }
-    if (unit.attributes.barrier !== undefined) stored.add(unit.inputs[1]!);
-    const { kind } = unit.op.run;
-    if (kind !== "expression" || !limits.fuses) {
-      for (const part of unit.outputs) stored.add(part);
-    }
-  }
-  if (!limits.fuses) return stored;
-
-  const own = new Map<Unit, number>();
-  for (const unit of graph.units) {
-    if (unit.op.run.kind === "expression") own.set(unit, ownWork(unit.outputs[0]!).weight);
-  }
-  // Uses seen through ops that only move elements, and whether one of those repeats elements.
-  const uses = new Map<Part, { count: number; spreads: boolean }>();
-  for (const unit of [...graph.units].reverse()) {
-    for (const part of unit.outputs) {
-      let count = 0, spreads = false;
-      for (const consumer of consumers.get(part) ?? []) {
-        if (own.get(consumer) !== 0) {
-          count++;
-          continue;
-        }
-        const moved = consumer.outputs[0]!;
-        const further = uses.get(moved)!;
-        count += Math.max(1, further.count);
-        spreads ||= further.spreads || sizeOf(moved.shape) > sizeOf(part.shape);
-      }
-      uses.set(part, { count, spreads });
-    }
-  }
-  const weights = new Map<Part, number>();
-  for (const unit of graph.units) {
-    if (unit.op.run.kind === "kernel") {
-      for (const input of unit.inputs) {
-        const view = viewOf(input, (part) => stored.has(part));
-        const usable = view && (limits.acceptsViews(unit) || isWhole(view, input));
-        if (!usable) stored.add(input);
-      }
-    }
-    if (unit.op.run.kind !== "expression") continue;
-    const part = unit.outputs[0]!;
-    if (stored.has(part)) continue;
-    let weight = own.get(unit)!;
-    for (const input of unit.inputs) weight += stored.has(input) ? 1 : weights.get(input)!;
-    const { count, spreads } = uses.get(part)!;
-    const moves = own.get(unit) === 0;
-    const worth = !moves &&
-      (weight > heaviest || (count > 1 && weight > cheapTwice + 1) ||
-        (spreads && weight > cheapSpread));
-    if (worth) stored.add(part);
-    weights.set(part, weight);
-  }
-  return stored;
-}
-
-/** Whether a view is the whole buffer in row-major order (a reshape at most). */
-function isWhole(found: NonNullable<ReturnType<typeof viewOf>>, part: Part): boolean {
-  let stride = 1;
-  for (let axis = part.shape.length - 1; axis >= 0; axis--) {
-    if (part.shape[axis] !== 1 && found.view.strides[axis] !== stride) return false;
-    stride *= part.shape[axis]!;
-  }
-  return found.view.offset === 0 && sizeOf(found.base.shape) === sizeOf(part.shape);
-}
-
-/** The numbers of the reductions that an expression uses. */
-export function reductionsIn(x: Expr): Set<number> {
-  const found = new Set<number>();
-  walk([x], (node) => {
-    if (node.op === "reduced") found.add(node.value);
-  });
-  return found;
 }

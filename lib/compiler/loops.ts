@@ -2,7 +2,8 @@
 import { sizeOf } from "../shape.ts";
 import type { Part } from "./canonical.ts";
 import { type Expr, ExprBuilder, walk } from "./expr.ts";
-import { type Lowered, lowerInto, type Owner, type Space } from "./fuse.ts";
+import type { Owner } from "./fuse.ts";
+import { type Lowered, lowerInto, type Space } from "./group.ts";
 import { linearIndex } from "./lower.ts";
 import type { LoopKernel, LoopPass, LoopReduction, LoopStore } from "./plan.ts";
 
