@@ -7,6 +7,7 @@ import { cast } from "../cast.ts";
 import { full } from "../create.ts";
 import { expandDims } from "../reshape.ts";
 import { secondOrder } from "./second_order.ts";
+import { attentionGradientScratch, attentionGradientWgsl, attentionWgsl } from "./wgsl.ts";
 
 /** Checks q [B,H,N,D], k and v [B,H,M,D], visible [B or 1, N]. */
 function checkOperands(op: string, [q, k, v, visible]: readonly TensorType[]): void {
@@ -36,7 +37,7 @@ const attentionOp: Op = {
     // The logsumexp is for the backward pass alone and never has a cotangent.
     return [...bind(attentionGradientOp, [...inputs, ...outputs, dout!], attributes), undefined];
   },
-  run: { kind: "kernel", acceptsViews: true, cpu: attentionCpu },
+  run: { kind: "kernel", acceptsViews: true, cpu: attentionCpu, wgsl: attentionWgsl },
 };
 
 /** q, k, v, visible, out, logsumexp, dout → dq, dk, dv. */
@@ -47,7 +48,13 @@ const attentionGradientOp: Op = {
     return inputs.slice(0, 3);
   },
   vjp: secondOrder,
-  run: { kind: "kernel", acceptsViews: true, cpu: attentionGradientCpu },
+  run: {
+    kind: "kernel",
+    acceptsViews: true,
+    cpu: attentionGradientCpu,
+    wgsl: attentionGradientWgsl,
+    scratch: (spec, backend) => backend === "webgpu" ? attentionGradientScratch(spec) : [],
+  },
 };
 
 /** The matrices of one head of one sample, and how to index them. */

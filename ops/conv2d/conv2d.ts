@@ -6,6 +6,12 @@ import { add } from "../arithmetic.ts";
 import { checkDType, checkRank, checkShapeIs, checkWhole } from "../arguments.ts";
 import { asTensors } from "../broadcast.ts";
 import { reshape } from "../reshape.ts";
+import {
+  conv2dInputGradientWgsl,
+  conv2dWeightGradientScratch,
+  conv2dWeightGradientWgsl,
+  conv2dWgsl,
+} from "./wgsl.ts";
 
 /** `[height, width]` of the result. */
 function outputSize(
@@ -56,6 +62,7 @@ const conv2dOp: Op = {
         y!.data[yi]! += x!.data[xi]! * w!.data[wi]!;
       }
     },
+    wgsl: conv2dWgsl,
   },
 };
 
@@ -78,6 +85,7 @@ const inputGradientOp: Op = {
         dx!.data[xi]! += dy!.data[yi]! * w!.data[wi]!;
       }
     },
+    wgsl: conv2dInputGradientWgsl,
   },
 };
 
@@ -100,6 +108,8 @@ const weightGradientOp: Op = {
         dw!.data[wi]! += x!.data[xi]! * dy!.data[yi]!;
       }
     },
+    wgsl: conv2dWeightGradientWgsl,
+    scratch: (spec, backend) => backend === "webgpu" ? conv2dWeightGradientScratch(spec) : [],
   },
 };
 
