@@ -89,14 +89,14 @@ webgpuTest("matmul of f16 gathers sums in f32", async (backend) => {
 });
 
 webgpuTest("the shaders for hardware adapters give the same products", async (backend) => {
-  const sizes = [[150, 40, 200], [1408, 16, 1408], [5, 40, 300]] as const;
-  for (const [m, k, n] of sizes) {
-    const a = stored("f32", [1, m, k], [0, 1, 2], 1), b = stored("f32", [1, k, n], [0, 2, 1], 2);
+  const sizes = [[1, 150, 40, 200], [128, 66, 8, 66], [1, 5, 40, 300]] as const;
+  for (const [z, m, k, n] of sizes) {
+    const a = stored("f32", [z, m, k], [0, 1, 2], 1), b = stored("f32", [z, k, n], [0, 2, 1], 2);
     const [found] = await runKernel(
       backend,
       { wgsl: (spec, target) => matmulWgsl(spec, { ...target, software: false }) },
       [a, b],
-      [{ shape: [1, m, n], dtype: "f32" }],
+      [{ shape: [z, m, n], dtype: "f32" }],
     );
     assertClose(found!, product(a, b), 1e-5, `matmul ${[m, k, n]}`);
   }

@@ -16,8 +16,8 @@ export interface Gemm {
   left(m: string, k: string): string;
   /** The f32 element of the right factor. */
   right(k: string, n: string): string;
-  /** The statement that stores the f32 `value` at a row and column. */
-  store(m: string, n: string, value: string): string;
+  /** The statement that stores the f32 `value` at a row and column, or what is done instead. */
+  readonly store: ((m: string, n: string, value: string) => string) | GemmEpilogue;
   /** Along which index the elements of the factors lie side by side in memory. */
   readonly leftAlong: "rows" | "depth";
   readonly rightAlong: "columns" | "depth";
@@ -25,8 +25,19 @@ export interface Gemm {
   readonly functions?: string;
 }
 
+/**
+ * What a workgroup does with its tile: the element in row `m + i` and column `n + c` of its block,
+ * `n` being a multiple of 4, stands in the thread's `sum${i}_0`. It decides the tiling.
+ */
+export interface GemmEpilogue {
+  readonly tile: GemmTile;
+  /** Module-scope declarations. */
+  readonly declarations: string;
+  readonly code: string;
+}
+
 /** How the work is cut: threads of a workgroup, rows and columns of each, and the depth of a tile. */
-interface Tile {
+export interface GemmTile {
   readonly threadRows: number;
   readonly threadColumns: number;
   readonly rows: number;
@@ -39,7 +50,8 @@ interface Tile {
  * thread keeps a small block of the result in registers.
  */
 export function gemmWgsl(gemm: Gemm, target: WgslTarget): WgslDispatch {
-  const tile = chooseTile(gemm, target);
+  const { store } = gemm;
+  const tile = typeof store === "function" ? chooseTile(gemm, target) : store.tile;
   const { threadRows, threadColumns } = tile;
   const tileRows = threadRows * tile.rows, tileColumns = threadColumns * tile.columns;
   const rowTiles = Math.ceil(gemm.rows / tileRows);
@@ -64,17 +76,17 @@ export function gemmWgsl(gemm: Gemm, target: WgslTarget): WgslDispatch {
       const partial = (i + 1) * threads > count;
       const values = repeat(
         4,
-        (j) => element(clampTo(`${origin} + x * 4 + ${j}`, bound, length), clampedDepth()),
+        (j) => element(clampTo(`${origin} + side * 4 + ${j}`, bound, length), clampedDepth()),
         ", ",
       );
       const guard = gemm.depth % tile.depth === 0 ? "" : `
-      if (depth + k >= ${gemm.depth}) { v = vec4<f32>(); }`;
+      if (depth + k >= ${gemm.depth}) { loaded = vec4<f32>(); }`;
       return `    ${partial ? `if (local + ${i * threads} < ${count}) ` : ""}{
-      let e = local + ${i * threads};
-      let k = ${along ? `i32(u32(e) % ${tile.depth}u)` : `i32(u32(e) / ${vectors}u)`};
-      let x = ${along ? `i32(u32(e) / ${tile.depth}u)` : `i32(u32(e) % ${vectors}u)`};
-      var v = vec4<f32>(${values});${guard}
-      ${name}[k * ${vectors} + x] = v;
+      let entry = local + ${i * threads};
+      let k = ${along ? `i32(u32(entry) % ${tile.depth}u)` : `i32(u32(entry) / ${vectors}u)`};
+      let side = ${along ? `i32(u32(entry) / ${tile.depth}u)` : `i32(u32(entry) % ${vectors}u)`};
+      var loaded = vec4<f32>(${values});${guard}
+      ${name}[k * ${vectors} + side] = loaded;
     }`;
     });
   };
@@ -91,24 +103,28 @@ export function gemmWgsl(gemm: Gemm, target: WgslTarget): WgslDispatch {
           `sum${i}_${j} = fma(vec4<f32>(a${i >> 2}.${"xyzw"[i & 3]}), b${j}, sum${i}_${j});`, " ")),
     ].join("\n");
 
-  const storeAll = repeat(tile.rows, (i) =>
-    repeat(vectorColumns, (j) =>
-      repeat(4, (c) => {
-        const m = `(m + ${i})`, n = `(n + ${4 * j * threadColumns + c})`;
-        const statement = gemm.store(m, n, `sum${i}_${j}.${"xyzw"[c]}`);
-        const checks = [
-          ...(gemm.rows % tileRows ? [`${m} < ${gemm.rows}`] : []),
-          ...(gemm.columns % tileColumns ? [`${n} < ${gemm.columns}`] : []),
-        ];
-        return checks.length ? `  if (${checks.join(" && ")}) { ${statement} }` : `  ${statement}`;
-      })));
+  const finish = typeof store !== "function"
+    ? store.code
+    : repeat(tile.rows, (i) =>
+      repeat(vectorColumns, (j) =>
+        repeat(4, (c) => {
+          const m = `(m + ${i})`, n = `(n + ${4 * j * threadColumns + c})`;
+          const statement = store(m, n, `sum${i}_${j}.${"xyzw"[c]}`);
+          const checks = [
+            ...(gemm.rows % tileRows ? [`${m} < ${gemm.rows}`] : []),
+            ...(gemm.columns % tileColumns ? [`${n} < ${gemm.columns}`] : []),
+          ];
+          return checks.length
+            ? `  if (${checks.join(" && ")}) { ${statement} }`
+            : `  ${statement}`;
+        })));
 
   // Unrolled where that is cheap to compile: loops carry a counter that bounds them.
   const unroll = target.software ? 1 : tile.depth;
   const inner = unroll === tile.depth
     ? repeat(tile.depth, (k) => `    {\n${step(String(k))}\n    }`)
     : `    for (var k = 0; k < ${tile.depth}; k++) {\n${step("k")}\n    }`;
-  const code = `${gemm.functions ?? ""}
+  const code = `${gemm.functions ?? ""}${typeof store === "function" ? "" : store.declarations}
 var<workgroup> left_tile: array<vec4<f32>, ${tile.depth * tileRows / 4}>;
 var<workgroup> right_tile: array<vec4<f32>, ${tile.depth * tileColumns / 4}>;
 @compute @workgroup_size(${threads})
@@ -140,14 +156,14 @@ ${inner}
   }
   let m = tile_row + row * ${tile.rows};
   let n = tile_column + column * 4;
-${storeAll}
+${finish}
 }
 `;
   return dispatchOf(gemm.name, gemm.bindings, code, grid.workgroups);
 }
 
-function chooseTile({ batch, rows, columns }: Gemm, target: WgslTarget): Tile {
-  const tile = (threadRows: number, threadColumns: number, rows: number, depth = 16): Tile => ({
+function chooseTile({ batch, rows, columns }: Gemm, target: WgslTarget): GemmTile {
+  const tile = (threadRows: number, threadColumns: number, rows: number, depth = 16): GemmTile => ({
     threadRows,
     threadColumns,
     rows,
