@@ -1,0 +1,173 @@
+/** How benchmarks measure: peers side by side in one run, interleaved, medians and spread. */
+import { currentDevice, type Tensor } from "../mod.ts";
+
+/** One way to do a piece of work. */
+export interface Contestant {
+  /** `tessera`, or the peer's name and version. */
+  readonly name: string;
+  /** Does the work once and returns the milliseconds that it took. */
+  run(): number | Promise<number>;
+  /** A sample of the result, to be compared before timing. */
+  result(): Float32Array | Promise<Float32Array>;
+  close?(): void;
+}
+
+/** A piece of work that several do. */
+export interface Contest {
+  readonly bench: string;
+  readonly case: string;
+  readonly device: string;
+  /** `ms`: less is better. `GFLOP/s`: more is better; `work` is the number of GFLOP. */
+  readonly unit: "ms" | "GFLOP/s";
+  readonly work?: number;
+  readonly ours: Contestant;
+  /** Peers; one that is not installed stands as its name. */
+  readonly peers: readonly (Contestant | string)[];
+  /** Largest difference from our result, relative to the largest element. */
+  readonly tolerance: number;
+}
+
+/** One line of a table; ratio > 1 means that ours is better. */
+export interface Row {
+  readonly bench: string;
+  readonly case: string;
+  readonly device: string;
+  readonly peer: string | null;
+  readonly unit: string;
+  readonly ours: number | null;
+  readonly theirs: number | null;
+  readonly ratio: number | null;
+  /** 10th and 90th percentile of ours and theirs. */
+  readonly spread?: readonly [readonly number[], readonly number[]];
+}
+
+/** The value below which a share of the samples lies. */
+export function quantile(samples: readonly number[], share: number): number {
+  const sorted = [...samples].sort((a, b) => a - b);
+  const at = share * (sorted.length - 1);
+  const low = sorted[Math.floor(at)]!, high = sorted[Math.ceil(at)]!;
+  return low + (high - low) * (at - Math.floor(at));
+}
+
+/** Times a synchronous piece of work. */
+export function timed(work: () => void): number {
+  const start = performance.now();
+  work();
+  return performance.now() - start;
+}
+
+/** Milliseconds of one call of a jitted function, without reading its result. */
+export async function timeJitted(call: () => Tensor): Promise<number> {
+  const start = performance.now();
+  const result = call();
+  const device = currentDevice();
+  if (device.name !== "wasm") await device.synchronize(); // a run is synchronous on wasm
+  const ms = performance.now() - start;
+  result.dispose();
+  return ms;
+}
+
+/**
+ * Runs a contest: checks that results agree, warms up, then takes turns.
+ *
+ * @param contest The contest.
+ * @param repetitions Timed turns of each.
+ * @returns One row per peer.
+ * @throws {Error} If a peer's result differs.
+ */
+export async function run(contest: Contest, repetitions = 25): Promise<Row[]> {
+  const { ours, peers, unit, work = 0 } = contest;
+  const present = peers.filter((peer) => typeof peer !== "string");
+  const expected = await ours.result();
+  for (const peer of present) check(contest, peer, expected, await peer.result());
+  const everyone = [ours, ...present];
+  const samples = new Map<Contestant, number[]>(everyone.map((one) => [one, []]));
+  for (let i = 0; i < 5; i++) for (const one of everyone) await one.run();
+  for (let i = 0; i < repetitions; i++) {
+    for (const one of everyone) samples.get(one)!.push(await one.run());
+  }
+  for (const one of everyone) one.close?.();
+  const value = (ms: number) => unit === "ms" ? ms : work / (ms / 1e3);
+  const figures = (one: Contestant) => {
+    const values = samples.get(one)!.map(value);
+    return {
+      median: quantile(values, 0.5),
+      spread: [quantile(values, 0.1), quantile(values, 0.9)],
+    };
+  };
+  const own = figures(ours);
+  const base = { bench: contest.bench, case: contest.case, device: contest.device, unit };
+  if (peers.length === 0) {
+    return [{ ...base, peer: null, ours: own.median, theirs: null, ratio: null }];
+  }
+  return peers.map((peer): Row => {
+    if (typeof peer === "string") {
+      return { ...base, peer, ours: own.median, theirs: null, ratio: null };
+    }
+    const other = figures(peer);
+    const ratio = unit === "ms" ? other.median / own.median : own.median / other.median;
+    return {
+      ...base,
+      peer: peer.name,
+      ours: own.median,
+      theirs: other.median,
+      ratio,
+      spread: [own.spread, other.spread],
+    };
+  });
+}
+
+function check(
+  { bench, case: name, tolerance }: Contest,
+  peer: Contestant,
+  ours: Float32Array,
+  theirs: Float32Array,
+): void {
+  let largest = 0, scale = 1e-6;
+  for (let i = 0; i < ours.length; i++) {
+    largest = Math.max(largest, Math.abs(ours[i]! - theirs[i]!));
+    scale = Math.max(scale, Math.abs(ours[i]!));
+  }
+  if (ours.length !== theirs.length || !(largest / scale <= tolerance)) {
+    throw new Error(
+      `${bench} ${name}: expected ${peer.name} to agree within ${tolerance} but found a difference of ${
+        largest / scale
+      }`,
+    );
+  }
+}
+
+/** The machine that a benchmark runs on, in one line. */
+export function machine(): string {
+  let model = "unknown processor";
+  try {
+    model = /model name\s*:\s*(.*)/.exec(Deno.readTextFileSync("/proc/cpuinfo"))?.[1] ?? model;
+  } catch {
+    // not Linux
+  }
+  return `${model}, ${navigator.hardwareConcurrency} cores, Deno ${Deno.version.deno}, V8 ${Deno.version.v8}`;
+}
+
+/** Rows as a table. */
+export function table(rows: readonly Row[]): string {
+  const show = (x: number | null, digits = 3) =>
+    x === null ? "–" : x >= 100 ? x.toFixed(1) : x.toPrecision(digits);
+  const cells = rows.map((row) => [
+    row.bench,
+    row.case,
+    row.device,
+    row.peer ?? "",
+    row.unit,
+    show(row.ours),
+    show(row.theirs),
+    show(row.ratio),
+  ]);
+  const head = ["bench", "case", "device", "peer", "unit", "ours", "theirs", "ratio"];
+  const widths = head.map((name, i) =>
+    Math.max(name.length, ...cells.map((row) => row[i]!.length))
+  );
+  return [head, ...cells].map((row) =>
+    row.map((cell, i) => cell.padEnd(widths[i]!)).join("  ").trimEnd()
+  )
+    .join("\n");
+}
