@@ -13,7 +13,7 @@ import {
   runProgram,
 } from "../realize.ts";
 import { Tensor } from "../tensor.ts";
-import { flatten, type TreeStructure } from "../tree.ts";
+import { flatten, treeEntries, type TreeStructure } from "../tree.ts";
 import { inTrace, tracing } from "./trace.ts";
 
 /** Options of `jit`. */
@@ -33,6 +33,8 @@ export interface Jitted<Arguments extends unknown[], Result> {
   (...args: Arguments): Result;
   /** Number of programs compiled so far: one per structure, shapes and types of the arguments. */
   readonly traces: number;
+  /** Why the last program was compiled: which arguments differ from those of the call before. */
+  readonly retrace: string;
   /** The plan of the last call: its steps and bytes, as text. */
   plan(): string;
 }
@@ -78,6 +80,8 @@ export function jit<Arguments extends unknown[], Result>(
 ): Jitted<Arguments, Result> {
   const traces = new Map<string, Trace>();
   let last: Trace | undefined;
+  let before: Map<string, string> | undefined;
+  let retrace = "not compiled yet";
   const call = (...args: Arguments): Result => {
     if (inTrace()) return fn(...args);
     const device = currentDevice();
@@ -85,6 +89,9 @@ export function jit<Arguments extends unknown[], Result>(
     const key = `${device.name} ${structure.key} ${leaves.map(leafKey).join(" ")}`;
     let trace = traces.get(key);
     if (!trace) {
+      const now = new Map(treeEntries<unknown>(args).map(([path, leaf]) => [path, leafKey(leaf)]));
+      retrace = before ? difference(before, now) : "first call";
+      before = now;
       const donated = donatedLeaves(args, options.donate ?? []);
       trace = traceFunction(device, fn, leaves, structure, donated);
       traces.set(key, trace);
@@ -94,6 +101,7 @@ export function jit<Arguments extends unknown[], Result>(
   };
   return Object.defineProperties(call, {
     traces: { get: () => traces.size },
+    retrace: { get: () => retrace },
     name: { value: options.name ?? fn.name },
     plan: { value: () => last ? describePlan(last) : "not compiled yet" },
   }) as Jitted<Arguments, Result>;
@@ -105,6 +113,20 @@ function leafKey(leaf: unknown): string {
     throw new TypeError("jit: expected tensors and constants as arguments but found a function");
   }
   return `${typeof leaf}:${String(leaf)}`;
+}
+
+/** What differs between the arguments of two calls, path by path. */
+function difference(before: Map<string, string>, now: Map<string, string>): string {
+  const changes: string[] = [];
+  for (const [path, kind] of now) {
+    const old = before.get(path);
+    if (old === undefined) changes.push(`argument ${path} is new: ${kind}`);
+    else if (old !== kind) changes.push(`argument ${path} was ${old} and is ${kind}`);
+  }
+  for (const [path, kind] of before) {
+    if (!now.has(path)) changes.push(`argument ${path} is gone: ${kind}`);
+  }
+  return changes.length > 0 ? changes.join("; ") : "another device or order of keys";
 }
 
 /** The positions of the tensors of donated arguments among all tensors of the arguments. */

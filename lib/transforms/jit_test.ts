@@ -36,8 +36,13 @@ test("a function is traced once per structure, shapes and types", async () => {
   assertEquals(await f({ x: tensor([5, 6]) }, 3).toArray(), [15, 18]);
   assertEquals([calls, f.traces], [1, 1]);
   assertEquals(await f({ x: tensor([1]) }, 3).toArray(), [3]);
+  assertEquals(f.retrace, "argument 0.x was f32[2] and is f32[1]");
   assertEquals(await f({ x: tensor([1, 2]) }, 4).toArray(), [4, 8]);
   assertEquals([calls, f.traces], [3, 3]);
+  assertEquals(
+    f.retrace,
+    "argument 0.x was f32[1] and is f32[2]; argument 1 was number:3 and is number:4",
+  );
 });
 
 test("softmax over rows is one kernel, and so is a chain around it", async () => {
