@@ -33,7 +33,7 @@ export interface Jitted<Arguments extends unknown[], Result> {
   (...args: Arguments): Result;
   /** Number of programs compiled so far: one per structure, shapes and types of the arguments. */
   readonly traces: number;
-  /** Why the last program was compiled: which arguments differ from those of the call before. */
+  /** Why the last program was compiled: what differs from the arguments of the one before. */
   readonly retrace: string;
   /** The plan of the last call: its steps and bytes, as text. */
   plan(): string;
