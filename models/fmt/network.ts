@@ -54,6 +54,12 @@ export interface FmtParameters<Leaf = Tensor> {
   readonly output: Linear<Leaf>;
 }
 
+/** What the layers need of a configuration. */
+export type LayerSettings = Pick<
+  FmtConfig,
+  "heads" | "normEpsilon" | "residualDropout" | "ffnDropout"
+>;
+
 /** Where keys and values are kept: of encoder and decoder self-attention and of cross-attention. */
 export type CachePart = "encoder" | "decoder" | "cross";
 
@@ -105,15 +111,15 @@ export function fmtParameters(model: FmtConfig): FmtParameters<Parameter> {
 /**
  * Runs the encoder over some rows.
  *
- * @param model The configuration.
- * @param params Its parameters.
+ * @param model The configuration, of which the layers' settings count.
+ * @param params Its parameters, of which the encoder's count.
  * @param x Embedded condition and tokens [B, M, d].
  * @param options `rotation` of the rows; `visible` i32 [1 or B, M], the keys each row sees.
  * @returns `memory` [B, M, d], and the residual stream after each layer.
  */
 export function encode(
-  model: FmtConfig,
-  params: FmtParameters,
+  model: LayerSettings,
+  params: Pick<FmtParameters, "encoder" | "encoder_norm">,
   x: Tensor,
   options: PassOptions & { rotation: Rotation; visible: Tensor },
 ): { memory: Tensor; streams: Tensor[] } {
@@ -194,7 +200,7 @@ function runLayers<Layer>(
 }
 
 function attendSelf(
-  { heads, normEpsilon, residualDropout }: FmtConfig,
+  { heads, normEpsilon, residualDropout }: LayerSettings,
   layer: EncoderLayer,
   x: Tensor,
   rows: { rotation: Rotation; visible: Tensor },
@@ -211,7 +217,7 @@ function attendSelf(
 }
 
 function feedForward(
-  { normEpsilon, ffnDropout }: FmtConfig,
+  { normEpsilon, ffnDropout }: LayerSettings,
   { ffn_norm, feed_forward }: EncoderLayer,
   x: Tensor,
   { drop = keep }: PassOptions,
