@@ -311,7 +311,7 @@ export function testOp(name: string, uses: fc.Arbitrary<Use>, options: OpTestOpt
           ? checkOnReference(one, options)
           : compareWithReference(device, one, options),
     );
-    const numRuns = device.name === "reference" ? 25 : 6;
+    const numRuns = device.name === "reference" ? 25 : 4;
     await fc.assert(property, { seed, numRuns, endOnFailure: true });
   });
 }

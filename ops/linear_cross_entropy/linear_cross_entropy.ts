@@ -12,6 +12,12 @@ import { matmul } from "../matmul/matmul.ts";
 import { expandDims, reshape } from "../reshape.ts";
 import { softmax } from "../softmax.ts";
 import { swapAxes } from "../transpose.ts";
+import {
+  linearCrossEntropyGradientScratch,
+  linearCrossEntropyGradientWgsl,
+  linearCrossEntropyScratch,
+  linearCrossEntropyWgsl,
+} from "./wgsl.ts";
 
 function checkOperands(op: string, [x, w, targets]: readonly TensorType[]): void {
   checkDType(op, "x", x!, "float");
@@ -34,7 +40,12 @@ const linearCrossEntropyOp: Op = {
     // The logsumexp is for the backward pass alone and never has a cotangent.
     return [...bind(gradientOp, [...inputs, logsumexp!, dloss!]), undefined];
   },
-  run: { kind: "kernel", cpu: lossCpu },
+  run: {
+    kind: "kernel",
+    cpu: lossCpu,
+    wgsl: linearCrossEntropyWgsl,
+    scratch: (spec, backend) => backend === "webgpu" ? linearCrossEntropyScratch(spec) : [],
+  },
 };
 
 /** x, w, targets, logsumexp, dloss [R] → dx [R,D], dw [V,D]. */
@@ -45,7 +56,12 @@ const gradientOp: Op = {
     return inputs.slice(0, 2);
   },
   vjp: secondOrder,
-  run: { kind: "kernel", cpu: gradientCpu },
+  run: {
+    kind: "kernel",
+    cpu: gradientCpu,
+    wgsl: linearCrossEntropyGradientWgsl,
+    scratch: (spec, backend) => backend === "webgpu" ? linearCrossEntropyGradientScratch(spec) : [],
+  },
 };
 
 /** The logit of one row of x and one row of w. */

@@ -13,6 +13,7 @@ import { logicalAnd } from "../logic.ts";
 import { reshape } from "../reshape.ts";
 import { moveAxis } from "../transpose.ts";
 import { where } from "../where.ts";
+import { scatterAddWgsl, updateSliceWgsl } from "./wgsl.ts";
 
 /** base [N, ...rest], indices i32 [R], updates [R, ...rest] → like base. */
 const scatterAddOp: Op = {
@@ -30,7 +31,7 @@ const scatterAddOp: Op = {
   vjp: (
     { inputs: [, indices], cotangents: [g] },
   ) => [g, undefined, take(g!, indices!, { axis: 0 })],
-  run: { kind: "kernel", inPlace: 0, cpu: scatterAddCpu },
+  run: { kind: "kernel", inPlace: 0, cpu: scatterAddCpu, wgsl: scatterAddWgsl },
 };
 
 function scatterAddCpu(
@@ -160,7 +161,7 @@ const updateSliceOp: Op = {
       undefined,
     ];
   },
-  run: { kind: "kernel", inPlace: 0, cpu: updateSliceCpu },
+  run: { kind: "kernel", inPlace: 0, cpu: updateSliceCpu, wgsl: updateSliceWgsl },
 };
 
 function updateSliceCpu(

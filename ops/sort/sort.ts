@@ -6,6 +6,7 @@ import { checkDType } from "../arguments.ts";
 import { zerosLike } from "../create.ts";
 import { scatterAlong } from "../scatter/scatter.ts";
 import { moveAxis } from "../transpose.ts";
+import { sortScratch, sortWgsl } from "./wgsl.ts";
 
 /** Along the last axis: x → values, indices i32; stable, NaN last. */
 const sortOp: Op = {
@@ -17,7 +18,12 @@ const sortOp: Op = {
   vjp: ({ inputs: [x], outputs: [, indices], cotangents: [g] }) => [
     g && scatterAlong(zerosLike(x!), indices!, g),
   ],
-  run: { kind: "kernel", cpu },
+  run: {
+    kind: "kernel",
+    cpu,
+    wgsl: sortWgsl,
+    scratch: (spec, backend) => backend === "webgpu" ? sortScratch(spec) : [],
+  },
 };
 
 function cpu(
