@@ -95,6 +95,8 @@ export function tokenCount({ grid }: FmtConfig): number {
 }
 
 /** Hidden width of the FFN: ⌊2·4d/3⌋ rounded up to a multiple of `ffnMultiple`. */
-export function ffnWidth({ dim, ffnMultiple }: FmtConfig): number {
+export function ffnWidth(
+  { dim, ffnMultiple }: Pick<FmtConfig, "dim" | "ffnMultiple">,
+): number {
   return Math.ceil(Math.floor(8 * dim / 3) / ffnMultiple) * ffnMultiple;
 }
