@@ -260,6 +260,19 @@ export const v128 = {
   /** Loads 32 bits into the first lane; the others are zero. */
   load32Zero: load("v128", [0xfd, 0x5c], 2),
   load64Zero: load("v128", [0xfd, 0x5d], 3),
+  /** `into` with one 32-bit lane loaded from memory. */
+  loadLane: (
+    address: Operand<"i32">,
+    into: Expr<"v128">,
+    lane: number,
+    offset = 0,
+  ): Expr<"v128"> => ({
+    type: "v128",
+    code: [
+      ...[operand("i32", address).code, into.code],
+      ...[0xfd, 0x56, 2, ...unsignedLeb(offset), lane],
+    ],
+  }),
   ...vectorUnary("i32x4", { not: 0x4d }),
   /** `andnot(a, b)` is a & ~b. */
   ...vector("i32x4", { and: 0x4e, andnot: 0x4f, or: 0x50, xor: 0x51 }),
@@ -293,6 +306,10 @@ export const i32x4 = {
   lane: (a: Expr<"v128">, lane: number): Expr<"i32"> => ({
     type: "i32",
     code: [a.code, 0xfd, 0x1b, lane],
+  }),
+  replaceLane: (a: Expr<"v128">, lane: number, value: Operand<"i32">): Expr<"v128"> => ({
+    type: "v128",
+    code: [a.code, operand("i32", value).code, 0xfd, 0x1c, lane],
   }),
   ...vector("i32x4", { eq: 0x37, ne: 0x38, ltS: 0x39, ltU: 0x3a, gtS: 0x3b, gtU: 0x3c }),
   ...vector("i32x4", { leS: 0x3d, leU: 0x3e, geS: 0x3f, geU: 0x40 }),

@@ -1,10 +1,13 @@
 /** What an op's `wasm` rule works with: the program under construction, and calls of its kernels. */
 import type { ModuleBuilder } from "./assembler.ts";
 
-/** One 32-bit word of a call's arguments: a number, or the address of an operand. */
+/** One 32-bit word of a call's arguments: a number, or an address. */
 export type WasmArgument = number | {
-  readonly operand: "input" | "output" | "scratch";
+  /** `workspace`: the memory got from `reserve`. */
+  readonly operand: "input" | "output" | "scratch" | "workspace";
   readonly index: number;
+  /** Bytes to add to the address. */
+  readonly offset?: number;
 };
 
 /** One job for the thread pool: an exported kernel, its arguments, and how many chunks it has. */
@@ -23,6 +26,13 @@ export interface WasmProgram {
   readonly module: ModuleBuilder;
   /** The threads that share the chunks of a job. */
   readonly threads: number;
+  /** The size of the scratch that every thread gives to its kernels. */
+  readonly scratchBytes: number;
   /** Emits something into the module the first time that `key` is asked for. */
-  once(key: string, emit: (module: ModuleBuilder) => void): void;
+  once<T>(key: string, emit: (module: ModuleBuilder) => T): T;
+  /**
+   * Memory for what the calls of this step hand to each other. It is aligned to 64 bytes, its
+   * content is undefined, and later steps use it again.
+   */
+  reserve(bytes: number): WasmArgument;
 }

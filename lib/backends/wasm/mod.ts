@@ -1,0 +1,160 @@
+/** The WebAssembly device: vector instructions, and threads on a shared memory. */
+import type { HostArray } from "../../dtype.ts";
+import { hostArray } from "../../dtype.ts";
+import type { TensorType } from "../../op.ts";
+import { sizeOf } from "../../shape.ts";
+import type { Backend, DeviceBuffer, DeviceCounters } from "../backend.ts";
+import { prepare, type WasmBuffer, type Workspace } from "./executable.ts";
+import { createMemory, type WasmMemory } from "./memory.ts";
+import { createPool } from "./threads.ts";
+
+/** Options of `openWasm`. */
+export interface WasmOptions {
+  /** The number of threads (default the environment variable `TESSERA_THREADS`, or all cores). */
+  readonly threads?: number;
+  /** Told the time that every step of every plan took. */
+  readonly profile?: (name: string, milliseconds: number) => void;
+}
+
+/**
+ * Opens the WebAssembly device. Its workers start in the background; until they have, programs run
+ * on fewer threads.
+ *
+ * @param options The number of threads, and a listener for times.
+ * @returns The device.
+ *
+ * @example
+ * ```ts
+ * import { assertEquals } from "@std/assert";
+ * import { openWasm } from "./mod.ts";
+ * const device = await openWasm({ threads: 1 });
+ * assertEquals([device.name, device.features.f16], ["wasm", false]);
+ * device.close();
+ * ```
+ */
+export function openWasm({ threads, profile }: WasmOptions = {}): Promise<Backend> {
+  const memory = createMemory();
+  const pool = createPool(memory, threads === undefined ? {} : { threads });
+  const counters: DeviceCounters = {
+    allocations: 0,
+    bytesLive: 0,
+    bytesPeak: 0,
+    dispatches: 0,
+    submissions: 0,
+    readbacks: 0,
+    compilations: 0,
+  };
+  const limits = { buffersPerKernel: 64, bytesPerBuffer: 2 ** 32 - 1 };
+  const blocks = blockPool(memory, counters);
+  const workspace = createWorkspace(blocks);
+  const host = { memory, pool, workspace, counters, ...(profile && { profile }) };
+  return Promise.resolve({
+    name: "wasm",
+    description: `WebAssembly with ${pool.threads} thread${pool.threads === 1 ? "" : "s"}`,
+    features: { f16: false },
+    counters,
+    limits,
+    fuses: true,
+    acceptsViews: ({ run }) => run.kind === "kernel" && !!run.wasm && !!run.acceptsViews,
+    allocate(bytes, label): WasmBuffer {
+      if (bytes > limits.bytesPerBuffer) {
+        throw new RangeError(
+          `wasm: expected at most ${limits.bytesPerBuffer} bytes for ${label} but found ${bytes}`,
+        );
+      }
+      return { bytes, address: blocks.take(bytes, label) };
+    },
+    release: (buffer) => blocks.give(buffer as WasmBuffer),
+    write(buffer, type, data) {
+      wordsOf(memory, buffer, type).set(data as ArrayLike<number>);
+    },
+    read(buffer, type) {
+      counters.readbacks++;
+      const result: HostArray = hostArray(type.dtype, sizeOf(type.shape));
+      result.set(wordsOf(memory, buffer, type));
+      return Promise.resolve(result);
+    },
+    prepare(plan) {
+      counters.compilations++;
+      return prepare(plan, host);
+    },
+    synchronize: () => Promise.resolve(),
+    close: () => pool.close(),
+  });
+}
+
+/** The elements of a buffer in memory; bools are words. */
+function wordsOf(memory: WasmMemory, buffer: DeviceBuffer, { shape, dtype }: TensorType) {
+  const views = memory.views();
+  if (dtype === "f16") {
+    throw new TypeError(`wasm: expected f32 but found f16[${shape}], which it does not have`);
+  }
+  const words = dtype === "f32" ? views.f32 : dtype === "i32" ? views.i32 : views.u32;
+  const start = (buffer as WasmBuffer).address / 4;
+  return words.subarray(start, start + sizeOf(shape));
+}
+
+/** Blocks of memory; those given back serve later requests of the same size. */
+interface BlockPool {
+  /** @throws {RangeError} If there is no room; the message names `label`. */
+  take(bytes: number, label: string): number;
+  give(block: WasmBuffer): void;
+}
+
+/** Blocks that wait for reuse are returned to the allocator beyond this many bytes. */
+const mostIdleBytes = 2 ** 28;
+
+function blockPool(memory: WasmMemory, counters: DeviceCounters): BlockPool {
+  const idle = new Map<number, number[]>();
+  let idleBytes = 0;
+  const returnAll = () => {
+    for (const addresses of idle.values()) addresses.forEach(memory.free);
+    idle.clear();
+    idleBytes = 0;
+  };
+  const allocate = (bytes: number, label: string) => {
+    try {
+      return memory.malloc(bytes);
+    } catch {
+      returnAll();
+    }
+    try {
+      return memory.malloc(bytes);
+    } catch (cause) {
+      const { message } = cause as Error;
+      throw new RangeError(`wasm: no room for ${label}: ${message}`, { cause });
+    }
+  };
+  return {
+    take(bytes, label) {
+      const known = idle.get(bytes)?.pop();
+      if (known === undefined) counters.allocations++;
+      else idleBytes -= bytes;
+      const address = known ?? allocate(bytes, label);
+      counters.bytesLive += bytes;
+      counters.bytesPeak = Math.max(counters.bytesPeak, counters.bytesLive);
+      return address;
+    },
+    give({ address, bytes }) {
+      counters.bytesLive -= bytes;
+      const addresses = idle.get(bytes);
+      if (addresses) addresses.push(address);
+      else idle.set(bytes, [address]);
+      idleBytes += bytes;
+      if (idleBytes > mostIdleBytes) returnAll();
+    },
+  };
+}
+
+function createWorkspace(blocks: BlockPool): Workspace {
+  let block: WasmBuffer | undefined;
+  return {
+    ensure(bytes) {
+      if (bytes <= (block?.bytes ?? 0)) return;
+      if (block) blocks.give(block);
+      block = undefined;
+      block = { bytes, address: blocks.take(bytes, "temporaries") };
+    },
+    address: () => block?.address ?? 0,
+  };
+}
