@@ -240,12 +240,17 @@ function assertClose(
   }
 }
 
+function hasGradient({ use }: Drawn, y: Tensor, { gradient = true }: OpTestOptions): boolean {
+  return gradient && isFloat(y.dtype) &&
+    use.operands.some(({ dtype = "f32" }) => isFloat(dtype));
+}
+
 async function checkOnReference(drawn: Drawn, options: OpTestOptions): Promise<void> {
   const { use: { expected, apply }, data, make, key } = drawn;
   const y = apply(...make());
   const values = await y.data();
   if (expected) assertClose("value", values, expected(...data), 1e-6);
-  if (options.gradient === false || !isFloat(y.dtype)) return;
+  if (!hasGradient(drawn, y, options)) return;
   const { f, x } = scalarFunction(drawn);
   const along = (at: number) =>
     x.map((operand, i) => constants(operand.shape, foldIn(key, at + i)));
@@ -259,7 +264,7 @@ async function checkOnReference(drawn: Drawn, options: OpTestOptions): Promise<v
 async function results(drawn: Drawn, options: OpTestOptions): Promise<HostArray[]> {
   const y = drawn.use.apply(...drawn.make());
   const tensors = [y];
-  if (options.gradient !== false && isFloat(y.dtype)) {
+  if (hasGradient(drawn, y, options)) {
     const { f, x } = scalarFunction(drawn);
     tensors.push(...grad((p: readonly Tensor[]) => f(p))(x));
   }
