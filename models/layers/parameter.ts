@@ -51,7 +51,6 @@ export function createParameters<T>(tree: T, key: Tensor): Created<T> {
 
 /** A tree with tensors in place of {@link Parameter} leaves. */
 export type Created<T> = T extends Parameter ? Tensor
-  : T extends readonly (infer Item)[] ? Created<Item>[]
   : { [Name in keyof T]: Created<T[Name]> };
 
 function create({ shape, fill }: Parameter, key: Tensor): Tensor {
