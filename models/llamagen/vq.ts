@@ -165,6 +165,9 @@ export function encodeImages(
   return { encoded, latent, ...quantize(model, params, latent) };
 }
 
+/** What the codebook needs of a configuration. */
+export type CodeSettings = Pick<LlamagenVqConfig, "normalizeCodes">;
+
 /** Latents and the codes nearest to them. */
 export interface Quantized {
   /** The code of each place i32 [B, h, w]. */
@@ -184,7 +187,7 @@ export interface Quantized {
  * @returns Codes i32 [B, h, w], and the vectors compared.
  */
 export function quantize(
-  model: LlamagenVqConfig,
+  model: CodeSettings,
   params: Pick<LlamagenVqParameters, "quantize">,
   latent: Tensor,
 ): Quantized {
@@ -203,7 +206,7 @@ export function quantize(
 
 /** The vectors [B, C, h, w] of codes i32 [B, h, w]. */
 export function codeVectors(
-  model: LlamagenVqConfig,
+  model: CodeSettings,
   params: Pick<LlamagenVqParameters, "quantize">,
   codes: Tensor,
 ): Tensor {
@@ -211,7 +214,7 @@ export function codeVectors(
 }
 
 function codebook(
-  { normalizeCodes }: LlamagenVqConfig,
+  { normalizeCodes }: CodeSettings,
   { quantize: { embedding: { weight } } }: Pick<LlamagenVqParameters, "quantize">,
 ): Tensor {
   return normalizeCodes ? l2Normalize(weight) : weight;
