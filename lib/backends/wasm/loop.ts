@@ -162,7 +162,7 @@ function loopParts(
         const accumulator = accumulators[i]![copy.index]!;
         statements.push(() => f.set(accumulator, combine(accumulator, cut)));
       }
-      for (const store of stores) values.store(store, place, copy);
+      values.stores(stores, place, copy);
       for (const [x, first] of schedule.kept) {
         if (first !== number) continue;
         const value = values.vector(x, place, copy);
@@ -254,7 +254,7 @@ function rowsInLanes(loop: Parts, copies: readonly Copy[]): Emit {
     });
   }
   const place = loop.placeIn(kernel.passes.length, last, rowScopes, reduced);
-  for (const copy of copies) for (const store of kernel.rowStores) values.store(store, place, copy);
+  for (const copy of copies) values.stores(kernel.rowStores, place, copy);
   return () => emits.forEach((emit) => emit());
 }
 
@@ -310,7 +310,7 @@ function columnsBody(loop: Parts): Emit {
     });
   }
   const place = loop.placeIn(kernel.passes.length, last, loop.rowScopes, reduced);
-  for (const store of kernel.rowStores) values.store(store, place, { index: 0, lanes: 1 });
+  values.stores(kernel.rowStores, place, { index: 0, lanes: 1 });
   return () => emits.forEach((emit) => emit());
 }
 

@@ -91,8 +91,8 @@ export interface LoopState {
 export interface Values {
   /** The lanes of a value; a bool is a mask. */
   vector(x: Expr, place: Place, copy: Copy): V;
-  /** Stores one value, as a statement of the innermost scope. */
-  store(store: LoopStore, place: Place, copy: Copy): void;
+  /** Stores values at one point; all are computed before any is stored. */
+  stores(stores: readonly LoopStore[], place: Place, copy: Copy): void;
   /** A local of a scope, made once for every key. */
   define<T extends ValueType>(scope: Scope, key: string, type: T, make: () => Code<T>): Local<T>;
 }
@@ -371,9 +371,20 @@ export function loopValues(state: LoopState): Values {
       );
   };
 
-  const store: Values["store"] = ({ slot, index, value }, place, copy) => {
-    const words = vector(value, place, copy);
-    const data = () => toWords(value.dtype, words);
+  const stores: Values["stores"] = (list, place, copy) => {
+    const { statements } = place.innermost;
+    const values = list.map(({ value }) => {
+      const words = vector(value, place, copy);
+      if (list.length === 1) return () => toWords(value.dtype, words);
+      // Everything is loaded before anything is stored: a buffer may be both.
+      let kept: V;
+      statements.push(() => kept = f.let(toWords(value.dtype, words)));
+      return () => kept;
+    });
+    for (const [i, one] of list.entries()) store(one, values[i]!, place, copy);
+  };
+
+  const store = ({ slot, index }: LoopStore, data: () => V, place: Place, copy: Copy) => {
     const found = addressOf("write", slot, index, place);
     const { statements } = place.innermost;
     if (!found) {
@@ -394,7 +405,7 @@ export function loopValues(state: LoopState): Values {
     }
   };
 
-  return { vector, store, define };
+  return { vector, stores, define };
 }
 
 function containsLoad(index: Expr): boolean {
