@@ -6,10 +6,13 @@ import { type FmtConfig, fmtSchema } from "./fmt/config.ts";
 import { type FmtInputs, fmtLogits, type FmtOptions } from "./fmt/fmt.ts";
 import { type FmtParameters, fmtParameters } from "./fmt/network.ts";
 import { createParameters, type Parameter } from "./layers/parameter.ts";
+import { type VqConfig, vqSchema } from "./vq/config.ts";
+import { reconstructImages, type VqParameters, vqParameters } from "./vq/vq.ts";
 
 /** What belongs to each kind of model. */
 interface Kinds {
   fmt: { config: FmtConfig; params: FmtParameters; inputs: FmtInputs; options: FmtOptions };
+  vq: { config: VqConfig; params: VqParameters; inputs: Tensor; options: undefined };
 }
 
 /** The names of the kinds of models. */
@@ -21,22 +24,26 @@ export type Model = Kinds[Kind]["config"];
 /** The kind of a model. */
 type KindOf<M extends Model> = M["kind"];
 
-type Table = {
-  readonly [K in Kind]: {
-    readonly schema: { parse(value: unknown): Kinds[K]["config"] };
-    parameters(model: Kinds[K]["config"]): unknown;
-    apply(
-      model: Kinds[K]["config"],
-      params: Kinds[K]["params"],
-      inputs: Kinds[K]["inputs"],
-      options?: Kinds[K]["options"],
-    ): Tensor;
-  };
+/** What can be done with models of one kind. */
+interface Entry<M extends Model> {
+  readonly schema: { parse(value: unknown): M };
+  parameters(model: M): unknown;
+  apply(
+    model: M,
+    params: Kinds[KindOf<M>]["params"],
+    inputs: Kinds[KindOf<M>]["inputs"],
+    options?: Kinds[KindOf<M>]["options"],
+  ): Tensor;
+}
+
+const kinds: { readonly [K in Kind]: Entry<Kinds[K]["config"]> } = {
+  fmt: { schema: fmtSchema, parameters: fmtParameters, apply: fmtLogits },
+  vq: { schema: vqSchema, parameters: vqParameters, apply: reconstructImages },
 };
 
-const kinds: Table = {
-  fmt: { schema: fmtSchema, parameters: fmtParameters, apply: fmtLogits },
-};
+function entryOf<M extends Model>(model: M): Entry<M> {
+  return kinds[model.kind] as unknown as Entry<M>;
+}
 
 /**
  * Reads a model from plain data, such as the `config.json` of a run.
@@ -70,7 +77,7 @@ export function readModel(value: unknown): Model {
  * @returns A tree with {@link Parameter} leaves; its paths are the names in files of weights.
  */
 export function parametersOf(model: Model): unknown {
-  return kinds[model.kind].parameters(model);
+  return entryOf(model).parameters(model);
 }
 
 /**
@@ -96,7 +103,8 @@ export function init<M extends Model>(model: M, key: Tensor): Kinds[KindOf<M>]["
 }
 
 /**
- * Runs a model: for the Fully Masked Transformer, the logits [B, N, V] of a sequence.
+ * Runs a model: for the Fully Masked Transformer, the logits [B, N, V] of a sequence; for a tokenizer, images
+ * encoded and decoded again.
  *
  * @param model The model.
  * @param params Its parameters.
@@ -110,7 +118,7 @@ export function apply<M extends Model>(
   inputs: Kinds[KindOf<M>]["inputs"],
   options?: Kinds[KindOf<M>]["options"],
 ): Tensor {
-  return kinds[model.kind].apply(model, params, inputs, options);
+  return entryOf(model).apply(model, params, inputs, options);
 }
 
 /**
