@@ -75,50 +75,92 @@ export async function readNpy(path: string | URL): Promise<NpyArray> {
  * ```
  */
 export function parseNpy(bytes: Uint8Array, source = "in memory"): NpyArray {
-  const broken = (what: string, cause?: unknown) =>
-    new Error(`Broken npy file ${source}: ${what}`, { cause });
+  const { dtype, shape, dataStart, byteLength } = parseNpyHeader(bytes, source);
+  if (bytes.length - dataStart !== byteLength) {
+    throw broken(
+      source,
+      `expected ${byteLength} bytes of data for shape [${shape.join(", ")}] of ${dtype}` +
+        ` but found ${bytes.length - dataStart}`,
+    );
+  }
+  return { dtype, shape, data: npyElements(dtype, new Uint8Array(bytes.subarray(dataStart))) };
+}
+
+/** What the header of a .npy file says. */
+export interface NpyHeader {
+  /** Element type. */
+  dtype: NpyDtype;
+  /** Sizes of the dimensions; `[]` is a scalar. */
+  shape: number[];
+  /** Where the elements begin, in bytes from the start of the file. */
+  dataStart: number;
+  /** Bytes of the elements. */
+  byteLength: number;
+}
+
+/**
+ * Reads the header of a .npy file from its first bytes (64 KiB are enough for version 1).
+ *
+ * @param bytes the beginning of the file, at least its header
+ * @param source what errors call the file
+ * @returns the type and shape of the array and the place of its elements
+ * @throws {Error} if the header is broken or of a kind that is not supported; the message says which
+ *
+ * @example
+ * ```ts
+ * import { assertEquals } from "@std/assert";
+ * import { encodeNpy, parseNpyHeader } from "./npy.ts";
+ *
+ * const bytes = encodeNpy({ dtype: "u1", shape: [2], data: new Uint8Array([3, 4]) });
+ * const header = parseNpyHeader(bytes.subarray(0, 128));
+ * assertEquals(header, { dtype: "u1", shape: [2], dataStart: 128, byteLength: 2 });
+ * ```
+ */
+export function parseNpyHeader(bytes: Uint8Array, source = "in memory"): NpyHeader {
   const view = new DataView(bytes.buffer, bytes.byteOffset, bytes.byteLength);
   if (bytes.length < 12 || MAGIC.some((byte, i) => bytes[i] !== byte)) {
-    throw broken("expected it to begin with the signature of the format");
+    throw broken(source, "expected it to begin with the signature of the format");
   }
   const version = bytes[6];
   if (version !== 1 && version !== 2) {
-    throw broken(`expected format version 1 or 2 but found ${version}`);
+    throw broken(source, `expected format version 1 or 2 but found ${version}`);
   }
   const headerStart = version === 1 ? 10 : 12;
   const headerBytes = version === 1 ? view.getUint16(8, true) : view.getUint32(8, true);
   const dataStart = headerStart + headerBytes;
   if (dataStart > bytes.length) {
-    throw broken(`expected a header of ${headerBytes} bytes but the file ends within it`);
+    throw broken(source, `expected a header of ${headerBytes} bytes but the file ends within it`);
   }
   let literal: unknown;
   try {
     literal = parseLiteral(new TextDecoder().decode(bytes.subarray(headerStart, dataStart)));
   } catch (error) {
-    throw broken("expected the header to be a Python dictionary", error);
+    throw broken(source, "expected the header to be a Python dictionary", error);
   }
   const header = headerSchema.safeParse(literal);
   if (!header.success) {
     const { path, message } = header.error.issues[0];
-    throw broken(`${path.join(".")}: ${message}`);
+    throw broken(source, `${path.join(".")}: ${message}`);
   }
   const { descr, fortran_order, shape } = header.data;
-  if (fortran_order) throw broken("expected C order but found Fortran order, not supported");
-  if (descr.startsWith(">")) throw broken(`big-endian dtype ${descr} is not supported`);
+  if (fortran_order) {
+    throw broken(source, "expected C order but found Fortran order, not supported");
+  }
+  if (descr.startsWith(">")) throw broken(source, `big-endian dtype ${descr} is not supported`);
   const dtype = descr.slice(1);
   const isOneByte = dtype === "u1" || dtype === "b1";
   if (!isDtype(dtype) || !(descr[0] === "<" || (isOneByte && descr[0] === "|"))) {
-    throw broken(`dtype ${descr} is not supported (${Object.keys(ARRAYS).join(", ")} are)`);
-  }
-  const expected = byteLength(dtype, shape);
-  if (bytes.length - dataStart !== expected) {
     throw broken(
-      `expected ${expected} bytes of data for shape [${shape.join(", ")}] of ${dtype}` +
-        ` but found ${bytes.length - dataStart}`,
+      source,
+      `dtype ${descr} is not supported (${Object.keys(ARRAYS).join(", ")} are)`,
     );
   }
-  const data = new ARRAYS[dtype](new Uint8Array(bytes.subarray(dataStart)).buffer);
-  return { dtype, shape, data };
+  return { dtype, shape, dataStart, byteLength: byteLength(dtype, shape) };
+}
+
+/** Views bytes that own their buffer as the elements of an array. */
+export function npyElements(dtype: NpyDtype, bytes: Uint8Array<ArrayBuffer>): NpyArray["data"] {
+  return new ARRAYS[dtype](bytes.buffer);
 }
 
 /**
@@ -169,6 +211,32 @@ export function encodeNpy({ dtype, shape, data }: NpyArray): Uint8Array<ArrayBuf
       }] but found ${data.length} elements`,
     );
   }
+  const header = encodeNpyHeader(dtype, shape);
+  const bytes = new Uint8Array(header.length + data.byteLength);
+  bytes.set(header);
+  bytes.set(new Uint8Array(data.buffer, data.byteOffset, data.byteLength), header.length);
+  return bytes;
+}
+
+/**
+ * The bytes that come before the elements in a .npy file.
+ *
+ * @param dtype element type
+ * @param shape sizes of the dimensions
+ * @returns the signature and the header, padded to a multiple of 64 bytes
+ *
+ * @example
+ * ```ts
+ * import { assertEquals } from "@std/assert";
+ * import { encodeNpyHeader } from "./npy.ts";
+ *
+ * assertEquals(encodeNpyHeader("u1", [50_000, 256, 256, 3]).length, 128);
+ * ```
+ */
+export function encodeNpyHeader(
+  dtype: NpyDtype,
+  shape: readonly number[],
+): Uint8Array<ArrayBuffer> {
   const order = ARRAYS[dtype].BYTES_PER_ELEMENT === 1 ? "|" : "<";
   const tuple = shape.map((size) => `${size},`).join(" ");
   const text = `{'descr': '${order}${dtype}', 'fortran_order': False, 'shape': (${tuple}), }`;
@@ -177,14 +245,17 @@ export function encodeNpy({ dtype, shape, data }: NpyArray): Uint8Array<ArrayBuf
   const dataStart = Math.ceil((headerStart + text.length + 1) / 64) * 64;
   const header = text.padEnd(dataStart - headerStart - 1) + "\n";
 
-  const bytes = new Uint8Array(dataStart + data.byteLength);
+  const bytes = new Uint8Array(dataStart);
   const view = new DataView(bytes.buffer);
   bytes.set([...MAGIC, version, 0]);
   if (version === 1) view.setUint16(8, header.length, true);
   else view.setUint32(8, header.length, true);
   bytes.set(new TextEncoder().encode(header), headerStart);
-  bytes.set(new Uint8Array(data.buffer, data.byteOffset, data.byteLength), dataStart);
   return bytes;
+}
+
+function broken(source: string, what: string, cause?: unknown): Error {
+  return new Error(`Broken npy file ${source}: ${what}`, { cause });
 }
 
 function isDtype(dtype: string): dtype is NpyDtype {
