@@ -97,8 +97,7 @@ export function sum(x: Tensor, options: ReduceOptions = {}): Tensor {
 export function mean(x: Tensor, options: ReduceOptions = {}): Tensor {
   const floats = isFloat(x.dtype) ? x : cast(x, "f32");
   const count = sizeOf(normalizeAxes("mean", options.axes, x.rank).map((axis) => x.shape[axis]!));
-  const total = sum(floats, options);
-  return count === 0 ? div(total, 0) : mul(total, 1 / count);
+  return div(sum(floats, options), count);
 }
 
 /** The gradient goes to the elements that attain the extreme, in equal shares. */

@@ -13,6 +13,7 @@ import { rowMajorStrides, type Shape, showShape, sizeOf } from "../lib/shape.ts"
 import { realize, type Tensor, tensor } from "../lib/tensor.ts";
 import { grad } from "../lib/transforms/vjp.ts";
 import { add, div, mul, sub } from "../ops/arithmetic.ts";
+import { cast } from "../ops/cast.ts";
 import { stack } from "../ops/concat.ts";
 import { sum } from "../ops/reduce.ts";
 import { flip, slice } from "../ops/slice.ts";
@@ -46,6 +47,8 @@ export interface OpTestOptions {
   readonly twice?: boolean;
   /** How far a device may be from the reference, relative to the largest element (or 1). */
   readonly tolerance?: number;
+  /** Whether there are f16 operands: only devices that have the type are tested (default false). */
+  readonly half?: boolean;
 }
 
 /** How an operand lies in memory; all but `whole` are views that are not row-major. */
@@ -170,8 +173,9 @@ function constants(shape: Shape, key: Key): Tensor {
   return tensor(uniform(key, sizeOf(shape)).map((x) => 2 * x - 1), { shape });
 }
 
+/** The inner product, in f32. */
 function inner(a: Tensor, b: Tensor): Tensor {
-  return sum(mul(a, b));
+  return sum(mul(cast(a, "f32"), b));
 }
 
 /** A scalar function of the floating-point operands: the result weighted by random constants. */
@@ -203,7 +207,7 @@ const step = 2 ** -17;
 function derivatives(f: Scalar, x: readonly Tensor[], directions: readonly Tensor[]): Tensor[] {
   const gradients = grad((p: readonly Tensor[]) => f(p))(x);
   return x.map((operand, i) => {
-    const move = mul(directions[i]!, step);
+    const move = cast(mul(directions[i]!, step), operand.dtype);
     const above = f(x.with(i, add(operand, move))), below = f(x.with(i, sub(operand, move)));
     return stack([inner(gradients[i]!, directions[i]!), div(sub(above, below), 2 * step)]);
   });
@@ -298,6 +302,7 @@ const seed = 20260;
  */
 export function testOp(name: string, uses: fc.Arbitrary<Use>, options: OpTestOptions = {}): void {
   testOnDevices(name, async (device) => {
+    if (options.half && !device.features.f16) return;
     const drawn = fc.record({
       use: uses,
       seed: fc.integer({ min: 0, max: 1e6 }),
@@ -316,7 +321,7 @@ export function testOp(name: string, uses: fc.Arbitrary<Use>, options: OpTestOpt
           ? checkOnReference(one, options)
           : compareWithReference(device, one, options),
     );
-    const numRuns = device.name === "reference" ? 25 : 4;
+    const numRuns = device.name === "reference" ? 15 : 4;
     await fc.assert(property, { seed, numRuns, endOnFailure: true });
   });
 }
