@@ -3,13 +3,16 @@
  * thread keeps one row in registers and meets the rows of the other side in workgroup memory.
  */
 import type { KernelSpec, View, WgslDispatch, WgslTarget } from "../../lib/op.ts";
-import { dispatchOf, elementAt, repeat } from "../../lib/backends/webgpu/kernel_wgsl.ts";
+import { dispatchOf, elementAt, loopBound, repeat } from "../../lib/backends/webgpu/kernel_wgsl.ts";
 import {
+  declareRow,
   declareTiles,
+  eachVector,
   fillTiles,
   input,
   limits,
   limitsDeclarations,
+  loadRow,
   main,
   minusInfinity,
   output,
@@ -19,8 +22,6 @@ import {
   sizesOf,
   storeRow,
   threads,
-  vectorAt,
-  zeroRow,
 } from "./wgsl_rows.ts";
 
 export { attentionGradientScratch, attentionGradientWgsl } from "./wgsl_gradient.ts";
@@ -41,53 +42,50 @@ export function attentionWgsl(spec: KernelSpec, target: WgslTarget): WgslDispatc
   /** Takes `count` keys from `j` on into the running maximum, sum and result. */
   const take = (count: number) => {
     const each = (f: (c: number) => string, separator: string) => repeat(count, f, separator);
-    return `${each((c) => product(`s${c}`, "q", "k_tile", `(j + ${c})`, sizes), "")}
-      let larger = max(largest, ${each((c) => c < count - 1 ? `max(s${c}, ` : `s${c}`, "")}${
-      ")".repeat(count - 1)
-    });
+    const weighted = (d: number | string) =>
+      each((c) => `p${c} * v_tile[(j + ${c}) * ${vectors} + ${d}]`, " + ");
+    return `${each((c) => product(`s${c}`, "q_row", "k_tile", `(j + ${c})`, sizes), "")}
+      var larger = largest;
+${each((c) => `      larger = max(larger, s${c});`, "\n")}
       let shrink = exp(largest - larger);
       largest = larger;
 ${each((c) => `      let p${c} = exp(s${c} - larger);`, "\n")}
       sum = sum * shrink + ${each((c) => `p${c}`, " + ")};
-${
-      repeat(vectors, (d) =>
-        `      o${d} = o${d} * shrink + ${
-          each((c) =>
-            `p${c} * v_tile[(j + ${c}) * ${vectors} + ${d}]`, " + ")
-        };`)
-    }`;
+${eachVector(sizes, (d) => `      o_row[${d}] = o_row[${d}] * shrink + ${weighted(d)};`)}`;
   };
+  const fours = target.software ? "" : `for (; j + 4 <= count; j += ${4 * share}) {
+${take(4)}
+    }
+    `;
+  const [step, stride] = target.software ? [1, share] : [4, 1];
   const merge = share === 1 ? "" : `  shares[local] = vec4<f32>(largest, sum, 0.0, 0.0);
   workgroupBarrier();
   let first = (local / ${share}) * ${share};
   var overall = largest;
-  for (var t = 0; t < ${share}; t++) { overall = max(overall, shares[first + t].x); }
+  for (var t = 0; t < ${loopBound(share, target)}; t++) {
+    overall = max(overall, shares[first + t].x);
+  }
   sum = 0.0;
-  for (var t = 0; t < ${share}; t++) {
+  for (var t = 0; t < ${loopBound(share, target)}; t++) {
     sum += shares[first + t].y * exp(shares[first + t].x - overall);
   }
   let shrink = exp(largest - overall);
   largest = overall;
 ${
-    repeat(vectors, (d) =>
+    eachVector(sizes, (d) =>
       `  workgroupBarrier();
-  shares[local] = o${d} * shrink;
+  shares[local] = o_row[${d}] * shrink;
   workgroupBarrier();
-  o${d} = shares[first];
-  for (var t = 1; t < ${share}; t++) { o${d} += shares[first + t]; }`)
+  o_row[${d}] = shares[first];
+  for (var t = 1; t < ${loopBound(share, target)}; t++) { o_row[${d}] += shares[first + t]; }`)
   }
 `;
   const code = `${minusInfinity}${limitsDeclarations}${declareTiles(["k_tile", "v_tile"], sizes)}${
     share === 1 ? "" : `var<workgroup> shares: array<vec4<f32>, ${threads}>;\n`
   }${
     main(`${placed}${limits(visible, sizes)}
-${
-      repeat(
-        vectors,
-        (d) => `  let q${d} = ${vectorAt("q", q, "i", d, sizes.width)} * ${scaleOf(spec)};`,
-      )
-    }
-${zeroRow("o", sizes)}
+${loadRow("q_row", "q", q, "i", sizes, scaleOf(spec))}
+  ${declareRow("o_row", sizes)}
   var largest = -3.0e38;
   var sum = 0.0;
   for (var start = 0; start < end; start += ${tile}) {
@@ -99,11 +97,8 @@ ${
     }
     workgroupBarrier();
     let count = min(${tile}, limit - start);
-    var j = ${share === 1 ? "0" : `(local % ${share}) * 4`};
-    for (; j + 4 <= count; j += ${4 * share}) {
-${take(4)}
-    }
-    for (; j < count; j++) {
+    var j = ${share === 1 ? "0" : `local % ${share} * ${step}`};
+    ${fours}for (; j < count; j += ${stride}) {
 ${take(1)}
     }
     workgroupBarrier();
@@ -114,7 +109,7 @@ ${merge}
     logsumexp[${
       elementAt(logsumexp, ["b", "h", "row"])
     }] = select(largest + log(sum), minus_infinity(), limit == 0);
-${storeRow("out", out, "row", (d) => `o${d} * scale`, sizes)}
+${storeRow("out", out, "row", "o_row", "scale", sizes)}
   }
 `)
   }`;

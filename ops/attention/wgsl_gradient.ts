@@ -3,12 +3,15 @@ import type { KernelSpec, View, WgslDispatch, WgslTarget } from "../../lib/op.ts
 import {
   dispatchOf,
   elementAt,
+  loopBound,
   type NamedBinding,
-  repeat,
 } from "../../lib/backends/webgpu/kernel_wgsl.ts";
 import {
+  addScaled,
   asF32,
+  declareRow,
   declareTiles,
+  eachVector,
   fillTiles,
   input,
   limits,
@@ -23,7 +26,6 @@ import {
   storeRow,
   threads,
   vectorAt,
-  zeroRow,
 } from "./wgsl_rows.ts";
 
 /** One f32 for each query: the sum of `dout * out`. */
@@ -41,21 +43,24 @@ export function attentionGradientWgsl(spec: KernelSpec, target: WgslTarget): Wgs
 function queryGradient(spec: KernelSpec, target: WgslTarget): WgslDispatch {
   const [q, k, v, visible, out, logsumexp, dout] = spec.inputs as View[] as Seven;
   const sizes = sizesOf(q, k, target);
-  const { vectors, tile, queries, heads } = sizes;
+  const { tile, queries, heads } = sizes;
   const { workgroups, code: placed } = place(queries, threads, sizes, target);
   const scale = scaleOf(spec);
   const code = `${limitsDeclarations}${declareTiles(["k_tile", "v_tile"], sizes)}${
     main(`${placed}${limits(visible, sizes)}
-${loadRow("q", "q", q, "i", sizes)}
-${loadRow("g", "dout", dout, "i", sizes)}
+${loadRow("q_row", "q", q, "i", sizes)}
+${loadRow("g_row", "dout", dout, "i", sizes)}
   var delta_v = vec4<f32>();
 ${
-      repeat(vectors, (d) =>
-        `  delta_v = fma(g${d}, ${vectorAt("out", out, "i", d, sizes.width)}, delta_v);`)
+      eachVector(
+        sizes,
+        (d) =>
+          `  delta_v = fma(g_row[${d}], ${vectorAt("out", out, "i", d, sizes.width)}, delta_v);`,
+      )
     }
   let delta = delta_v.x + delta_v.y + delta_v.z + delta_v.w;
   let normalizer = ${asF32(logsumexp, `logsumexp[${elementAt(logsumexp, ["b", "h", "i"])}]`)};
-${zeroRow("dq", sizes)}
+  ${declareRow("dq_row", sizes)}
   for (var start = 0; start < end; start += ${tile}) {
 ${
       fillTiles(
@@ -66,18 +71,15 @@ ${
     workgroupBarrier();
     let count = min(${tile}, limit - start);
     for (var j = 0; j < count; j++) {
-${product("s", "q", "k_tile", "j", sizes)}${product("dp", "g", "v_tile", "j", sizes)}
+${product("s", "q_row", "k_tile", "j", sizes)}${product("dp", "g_row", "v_tile", "j", sizes)}
       let ds = exp(s * ${scale} - normalizer) * (dp - delta);
-${
-      repeat(vectors, (d) =>
-        `      dq${d} = fma(vec4<f32>(ds), k_tile[j * ${vectors} + ${d}], dq${d});`)
-    }
+${addScaled("dq_row", "ds", "k_tile", "j", sizes)}
     }
     workgroupBarrier();
   }
   if (inside) {
     deltas[(b * ${heads} + h) * ${queries} + row] = delta;
-${storeRow("dq", spec.outputs[0]!, "row", (d) => `dq${d} * ${scale}`, sizes)}
+${storeRow("dq", spec.outputs[0]!, "row", "dq_row", scale, sizes)}
   }
 `)
   }`;
@@ -106,7 +108,11 @@ function keyGradient(spec: KernelSpec, target: WgslTarget): WgslDispatch {
   const { queries, heads } = sizes;
   return keySide(spec, target, {
     name: "attentionGradient dk",
-    registers: [{ register: "k", name: "k", view: k }, { register: "v", name: "v", view: v }],
+    registers: [{ register: "k_row", name: "k", view: k }, {
+      register: "v_row",
+      name: "v",
+      view: v,
+    }],
     scalars: [
       {
         name: "normalizers",
@@ -114,7 +120,7 @@ function keyGradient(spec: KernelSpec, target: WgslTarget): WgslDispatch {
       },
       { name: "delta_tile", value: `deltas[(b * ${heads} + h) * ${queries} + r]` },
     ],
-    pair: `${product("dp", "v", "g_tile", "r", sizes)}
+    pair: `${product("dp", "v_row", "g_tile", "r", sizes)}
       let ds = exp(s * ${scaleOf(spec)} - normalizers[r]) * (dp - delta_tile[r]) * ${
       scaleOf(spec)
     };`,
@@ -138,7 +144,7 @@ function valueGradient(spec: KernelSpec, target: WgslTarget): WgslDispatch {
   const [q, k, , visible, , logsumexp, dout] = spec.inputs as View[] as Seven;
   return keySide(spec, target, {
     name: "attentionGradient dv",
-    registers: [{ register: "k", name: "k", view: k }],
+    registers: [{ register: "k_row", name: "k", view: k }],
     scalars: [
       {
         name: "normalizers",
@@ -179,7 +185,7 @@ function keySide(
 ): WgslDispatch {
   const [q, k, , visible, , , dout] = spec.inputs as View[] as Seven;
   const sizes = sizesOf(q, k, target);
-  const { vectors, tile, queries, keys } = sizes;
+  const { tile, queries, keys } = sizes;
   const { workgroups, code: placed } = place(keys, threads, sizes, target);
   const result = spec.outputs[side.output]!;
   const scalars = side.scalars.map(({ name }) => `var<workgroup> ${name}: array<f32, ${tile}>;\n`);
@@ -191,8 +197,8 @@ ${
       side.registers.map(({ register, name, view }) => loadRow(register, name, view, "i", sizes))
         .join("\n")
     }
-${zeroRow("d", sizes)}
-  for (var start = 0; start < ${queries}; start += ${tile}) {
+  ${declareRow("d_row", sizes)}
+  for (var start = 0; start < ${loopBound(queries, target)}; start += ${tile}) {
 ${
       fillTiles([{ tile: "q_tile", name: "q", view: q }, {
         tile: "g_tile",
@@ -208,22 +214,16 @@ ${
 ${side.scalars.map(({ name, value }) => `      ${name}[local] = ${value};`).join("\n")}
     }
     workgroupBarrier();
-    for (var r = 0; r < ${tile}; r++) {
+    for (var r = 0; r < ${loopBound(tile, target)}; r++) {
       if (seen[r] <= i) { continue; }
-${product("s", "k", "q_tile", "r", sizes)}
+${product("s", "k_row", "q_tile", "r", sizes)}
 ${side.pair}
-${
-      repeat(
-        vectors,
-        (d) =>
-          `      d${d} = fma(vec4<f32>(${side.weight}), ${side.tile}[r * ${vectors} + ${d}], d${d});`,
-      )
-    }
+${addScaled("d_row", side.weight, side.tile, "r", sizes)}
     }
     workgroupBarrier();
   }
   if (inside) {
-${storeRow("result", result, "row", (d) => `d${d}`, sizes)}
+${storeRow("result", result, "row", "d_row", "1.0", sizes)}
   }
 `)
   }`;

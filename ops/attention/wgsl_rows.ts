@@ -3,6 +3,7 @@ import type { KernelSpec, View, WgslTarget } from "../../lib/op.ts";
 import {
   elementAt,
   flatGrid,
+  loopBound,
   mainArguments,
   type NamedBinding,
   repeat,
@@ -21,6 +22,7 @@ export interface Sizes {
   readonly vectors: number;
   /** Rows of the other side that stand in workgroup memory at a time. */
   readonly tile: number;
+  readonly target: WgslTarget;
 }
 
 export function sizesOf(q: View, k: View, target: WgslTarget): Sizes {
@@ -29,10 +31,8 @@ export function sizesOf(q: View, k: View, target: WgslTarget): Sizes {
   // Two tiles, and some room for the scalars of their rows.
   const room = Math.min(16384, target.limits.maxComputeWorkgroupStorageSize) - 2048;
   const tile = Math.max(1, Math.min(32, 2 ** Math.floor(Math.log2(room / (2 * 16 * vectors)))));
-  return { batch, heads, queries, keys: k.shape[2]!, width, vectors, tile };
+  return { batch, heads, queries, keys: k.shape[2]!, width, vectors, tile, target };
 }
-
-const lastFour = "xyzw";
 
 /** The vector number `d` (WGSL) or of a constant number of a row; zeros behind its end. */
 export function vectorAt(
@@ -57,48 +57,67 @@ export function vectorAt(
   return `vec4<f32>(${repeat(4, element, ", ")})`;
 }
 
-/** Loads a row into the registers `${register}0`, `${register}1`, … */
+/** The statement of every vector of a row: unrolled, but for software adapters, as a loop. */
+export function eachVector(
+  { vectors, target }: Sizes,
+  statement: (d: number | string) => string,
+): string {
+  if (!target.software) return repeat(vectors, statement);
+  const bound = loopBound(vectors, target);
+  return `for (var d = 0; d < ${bound}; d++) {\n${statement("d")}\n}`;
+}
+
+/** Loads a row into registers. */
 export function loadRow(
   register: string,
   name: string,
   view: View,
   row: string,
-  { vectors, width }: Sizes,
-) {
-  return repeat(vectors, (d) => `  let ${register}${d} = ${vectorAt(name, view, row, d, width)};`);
+  sizes: Sizes,
+  factor = "1.0",
+): string {
+  const scaled = factor === "1.0" ? "" : ` * ${factor}`;
+  return `  ${declareRow(register, sizes)}\n` +
+    eachVector(
+      sizes,
+      (d) => `  ${register}[${d}] = ${vectorAt(name, view, row, d, sizes.width)}${scaled};`,
+    );
 }
 
-export function zeroRow(register: string, { vectors }: Sizes): string {
-  return repeat(vectors, (d) => `  var ${register}${d} = vec4<f32>();`);
+/** Registers for a row, all 0. */
+export function declareRow(register: string, { vectors }: Sizes): string {
+  return `var ${register}: array<vec4<f32>, ${vectors}>;`;
 }
 
-/** Stores a row of registers to a row-major output. */
+/** Stores a row of registers, times a factor, to a row-major output. */
 export function storeRow(
   name: string,
   output: View,
   row: string,
-  value: (d: number) => string,
-  { vectors, width }: Sizes,
+  register: string,
+  factor: string,
+  sizes: Sizes,
 ): string {
   const wrap = (text: string) => output.dtype === "f16" ? `f16(${text})` : text;
   return `    let base = ${elementAt(output, ["b", "h", row, "0"])};\n` +
-    repeat(vectors, (d) =>
-      `    { let r = ${value(d)}; ${
-        repeat(
-          Math.min(4, width - 4 * d),
-          (c) => `${name}[base + ${4 * d + c}] = ${wrap(`r.${lastFour[c]}`)};`,
-          " ",
-        )
-      } }`);
+    eachVector(sizes, (d) => {
+      const components = typeof d === "number" ? Math.min(4, sizes.width - 4 * d) : 4;
+      const stores = repeat(components, (c) => {
+        const store = `${name}[base + 4 * ${d} + ${c}] = ${wrap(`r.${"xyzw"[c]}`)};`;
+        const checked = typeof d === "string" && sizes.width % 4 !== 0;
+        return checked ? `if (4 * ${d} + ${c} < ${sizes.width}) { ${store} }` : store;
+      }, " ");
+      return `    { let r = ${register}[${d}] * ${factor}; ${stores} }`;
+    });
 }
 
 /** Fills tiles with the rows `start..` of operands; rows behind the last repeat it. */
 export function fillTiles(
   tiles: readonly { tile: string; name: string; view: View }[],
-  { tile, vectors, width }: Sizes,
+  { tile, vectors, width, target }: Sizes,
 ): string {
   const rows = tiles[0]!.view.shape[2]!;
-  return `    for (var e = local; e < ${tile * vectors}; e += ${threads}) {
+  return `    for (var e = local; e < ${loopBound(tile * vectors, target)}; e += ${threads}) {
       let d = e % ${vectors};
       let r = min(start + e / ${vectors}, ${rows - 1});
 ${
@@ -116,17 +135,29 @@ export function product(
   register: string,
   tile: string,
   j: string,
-  { vectors }: Sizes,
+  sizes: Sizes,
 ): string {
-  return `      var ${name}_v = ${register}0 * ${tile}[${j} * ${vectors}];
-${
-    repeat(vectors - 1, (d) =>
-      `      ${name}_v = fma(${register}${d + 1}, ${tile}[${j} * ${vectors} + ${
-        d + 1
-      }], ${name}_v);`)
-  }
+  const term = (d: number | string) =>
+    `      ${name}_v = fma(${register}[${d}], ${tile}[${j} * ${sizes.vectors} + ${d}], ${name}_v);`;
+  return `      var ${name}_v = vec4<f32>();
+${eachVector(sizes, term)}
       let ${name} = ${name}_v.x + ${name}_v.y + ${name}_v.z + ${name}_v.w;
 `;
+}
+
+/** Adds a multiple of row `j` of a tile to a row of registers. */
+export function addScaled(
+  register: string,
+  factor: string,
+  tile: string,
+  j: string,
+  sizes: Sizes,
+): string {
+  return eachVector(
+    sizes,
+    (d) =>
+      `      ${register}[${d}] = fma(vec4<f32>(${factor}), ${tile}[${j} * ${sizes.vectors} + ${d}], ${register}[${d}]);`,
+  );
 }
 
 export function declareTiles(names: readonly string[], { tile, vectors }: Sizes): string {
@@ -154,14 +185,14 @@ export function place(rows: number, perGroup: number, { batch, heads }: Sizes, t
 }
 
 /** Finds how many keys this thread's query sees (`limit`), and the most of any here (`end`). */
-export function limits(visible: View, { keys }: Sizes): string {
+export function limits(visible: View, { keys, target }: Sizes): string {
   return `  var limit = 0;
   if (inside) { limit = clamp(i32(visible[${elementAt(visible, ["b", "i"])}]), 0, ${keys}); }
   limits[local] = limit;
   workgroupBarrier();
   if (local == 0) {
     var most = 0;
-    for (var t = 0; t < ${threads}; t++) { most = max(most, limits[t]); }
+    for (var t = 0; t < ${loopBound(threads, target)}; t++) { most = max(most, limits[t]); }
     furthest = most;
   }
   let end = workgroupUniformLoad(&furthest);

@@ -71,13 +71,14 @@ function attend(
   return { out, logsumexp, dq, dk, dv };
 }
 
+/** The second case runs what hardware adapters get. */
 const cases = [
-  { batch: 2, heads: 3, queries: 70, keys: 70, width: 8, perBatch: false },
-  { batch: 2, heads: 2, queries: 5, keys: 90, width: 6, perBatch: true },
-  { batch: 1, heads: 1, queries: 1, keys: 1, width: 4, perBatch: false },
+  { batch: 2, heads: 3, queries: 70, keys: 70, width: 8, perBatch: false, software: true },
+  { batch: 2, heads: 2, queries: 5, keys: 90, width: 6, perBatch: true, software: false },
+  { batch: 1, heads: 1, queries: 1, keys: 1, width: 4, perBatch: false, software: true },
 ];
 
-for (const { batch, heads, queries, keys, width, perBatch } of cases) {
+for (const { batch, heads, queries, keys, width, perBatch, software } of cases) {
   webgpuTest(
     `attention and its gradients: ${queries} queries on ${keys} keys of width ${width}`,
     async (backend) => {
@@ -99,7 +100,7 @@ for (const { batch, heads, queries, keys, width, perBatch } of cases) {
 
       const [out, logsumexp] = await runKernel(
         backend,
-        { wgsl: attentionWgsl },
+        { wgsl: (spec, target) => attentionWgsl(spec, { ...target, software }) },
         [q, k, v, visible],
         [row, scalar],
         { scale },
@@ -108,7 +109,10 @@ for (const { batch, heads, queries, keys, width, perBatch } of cases) {
       assertClose(logsumexp!, wanted.logsumexp, 1e-5, "logsumexp");
       const gradients = await runKernel(
         backend,
-        { wgsl: attentionGradientWgsl, scratch: attentionGradientScratch },
+        {
+          wgsl: (spec, target) => attentionGradientWgsl(spec, { ...target, software }),
+          scratch: attentionGradientScratch,
+        },
         [q, k, v, visible, { ...row, data: out! }, { ...scalar, data: logsumexp! }, dout],
         [row, key, key],
         { scale },

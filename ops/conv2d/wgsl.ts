@@ -7,6 +7,7 @@ import { gemmWgsl } from "../../lib/backends/webgpu/gemm_wgsl.ts";
 import {
   dispatchOf,
   flatGrid,
+  loopBound,
   mainArguments,
   type NamedBinding,
   unflatten,
@@ -185,7 +186,7 @@ fn main(${mainArguments}) {
   let i = group * 64 + i32(local_index);
   if (i >= ${elements}) { return; }
   var sum = 0.0;
-  for (var z = 0; z < ${count}; z++) { sum += sums[z * ${elements} + i]; }
+  for (var z = 0; z < ${loopBound(count, target)}; z++) { sum += sums[z * ${elements} + i]; }
   dw[i] = ${stored(dw, "sum")};
 }
 `,

@@ -7,6 +7,7 @@ import { type GemmTile, gemmWgsl } from "../../lib/backends/webgpu/gemm_wgsl.ts"
 import {
   dispatchOf,
   flatGrid,
+  loopBound,
   mainArguments,
   type NamedBinding,
   repeat,
@@ -83,9 +84,11 @@ var<workgroup> sums: array<f32, ${down * across}>;
   workgroupBarrier();
   if (local < ${down} && tile_row + local < ${rows}) {
     var most = -3.0e38;
-    for (var c = 0; c < ${across}; c++) { most = max(most, largest[local * ${across} + c]); }
+    for (var c = 0; c < ${
+        loopBound(across, target)
+      }; c++) { most = max(most, largest[local * ${across} + c]); }
     var sum = 0.0;
-    for (var c = 0; c < ${across}; c++) {
+    for (var c = 0; c < ${loopBound(across, target)}; c++) {
       sum += sums[local * ${across} + c] * exp(largest[local * ${across} + c] - most);
     }
     let part = 2 * ((tile_row + local) * ${tiles} + tile_column / ${tileClasses});
@@ -118,19 +121,19 @@ fn main(${mainArguments}) {
   let row = group;
   // The largest logit, the sum of exponentials, and the logit of the target.
   var share = vec3<f32>(-3.0e38, 0.0, 0.0);
-  for (var t = local; t < ${tiles}; t += 64) {
+  for (var t = local; t < ${loopBound(tiles, target)}; t += 64) {
     let part = 2 * (row * ${tiles} + t);
     share = together(share, vec3<f32>(parts[part], parts[part + 1], 0.0));
   }
   let label = i32(targets[row]);
   if (label >= 0 && label < ${classes}) {
-    for (var d = local; d < ${width}; d += 64) {
+    for (var d = local; d < ${loopBound(width, target)}; d += 64) {
       share.z += f32(x[row * ${width} + d]) * f32(w[label * ${width} + d]);
     }
   }
   shares[local] = share;
   workgroupBarrier();
-  for (var stride = 32; stride > 0; stride /= 2) {
+  for (var stride = ${loopBound(32, target)}; stride > 0; stride /= 2) {
     if (local < stride) { shares[local] = together(shares[local], shares[local + stride]); }
     workgroupBarrier();
   }

@@ -89,7 +89,7 @@ webgpuTest("matmul of f16 gathers sums in f32", async (backend) => {
 });
 
 webgpuTest("the shaders for hardware adapters give the same products", async (backend) => {
-  const sizes = [[1, 150, 40, 200], [128, 66, 8, 66], [1, 5, 40, 300]] as const;
+  const sizes = [[128, 66, 8, 66], [1, 5, 40, 300]] as const;
   for (const [z, m, k, n] of sizes) {
     const a = stored("f32", [z, m, k], [0, 1, 2], 1), b = stored("f32", [z, k, n], [0, 2, 1], 2);
     const [found] = await runKernel(

@@ -1,6 +1,11 @@
 /** Cumulative sums on WebGPU: a workgroup runs along each line, a block at a time. */
 import type { KernelSpec, View, WgslDispatch, WgslTarget } from "../../lib/op.ts";
-import { dispatchOf, flatGrid, mainArguments } from "../../lib/backends/webgpu/kernel_wgsl.ts";
+import {
+  dispatchOf,
+  flatGrid,
+  loopBound,
+  mainArguments,
+} from "../../lib/backends/webgpu/kernel_wgsl.ts";
 import { sizeOf } from "../../lib/shape.ts";
 
 /** x to its sums along `attributes.axis`. */
@@ -19,14 +24,14 @@ fn main(${mainArguments}) {
   let local = i32(local_index);
   let line = group / ${Math.max(1, inner)} * ${length * inner} + group % ${Math.max(1, inner)};
   var before = ${wide}(0);
-  for (var start = 0; start < ${length}; start += ${threads}) {
+  for (var start = 0; start < ${loopBound(length, target)}; start += ${threads}) {
     let place = line + (start + local) * ${inner};
     let inside = start + local < ${length};
     var sum = ${wide}(0);
     if (inside) { sum = ${wide}(x[place]); }
     sums[local] = sum;
     workgroupBarrier();
-    for (var reach = 1; reach < ${threads}; reach *= 2) {
+    for (var reach = 1; reach < ${loopBound(threads, target)}; reach *= 2) {
       if (local >= reach) { sum += sums[local - reach]; }
       workgroupBarrier();
       sums[local] = sum;

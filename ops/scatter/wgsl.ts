@@ -3,6 +3,7 @@ import type { KernelSpec, View, WgslDispatch, WgslTarget } from "../../lib/op.ts
 import {
   dispatchOf,
   flatGrid,
+  loopBound,
   mainArguments,
   type NamedBinding,
 } from "../../lib/backends/webgpu/kernel_wgsl.ts";
@@ -52,7 +53,7 @@ fn main(${mainArguments}) {
   let inside = row < ${rows} && column < ${columns};
   let place = min(row, ${rows - 1}) * ${columns} + min(column, ${columns - 1});
   var total = ${wide}(base[place]);
-  for (var start = 0; start < ${count}; start += ${threads}) {
+  for (var start = 0; start < ${loopBound(count, target)}; start += ${threads}) {
     if (local < ${threads / 32}) { atomicStore(&found[local], 0u); }
     workgroupBarrier();
     if (start + local < ${count}) {
@@ -62,7 +63,7 @@ fn main(${mainArguments}) {
       }
     }
     workgroupBarrier();
-    for (var word = 0; word < ${threads / 32}; word++) {
+    for (var word = 0; word < ${loopBound(threads / 32, target)}; word++) {
       var bits = atomicLoad(&found[word]);
       while (bits != 0u) {
         let source = start + word * 32 + i32(firstTrailingBit(bits));

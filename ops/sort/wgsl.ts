@@ -7,6 +7,7 @@ import type { KernelSpec, View, WgslDispatch, WgslTarget } from "../../lib/op.ts
 import {
   dispatchOf,
   flatGrid,
+  loopBound,
   mainArguments,
   type NamedBinding,
 } from "../../lib/backends/webgpu/kernel_wgsl.ts";
@@ -58,16 +59,16 @@ fn main(${mainArguments}) {
   let local = i32(local_index);
   let line = group * ${length};
   let origin = ${shared ? "0" : `group * ${padded}`};
-  for (var i = local; i < ${padded}; i += ${threads}) {
+  for (var i = local; i < ${loopBound(padded, target)}; i += ${threads}) {
     var key = 0xffffffffu;
     if (i < ${length}) { key = key_of(x[line + i]); }
     keys[origin + i] = key;
     positions[origin + i] = i;
   }
   ${shared ? "workgroupBarrier();" : "storageBarrier();"}
-  for (var size = 2; size <= ${padded}; size *= 2) {
+  for (var size = 2; size <= ${loopBound(padded, target)}; size *= 2) {
     for (var reach = size / 2; reach > 0; reach /= 2) {
-      for (var pair = local; pair < ${padded / 2}; pair += ${threads}) {
+      for (var pair = local; pair < ${loopBound(padded / 2, target)}; pair += ${threads}) {
         let low = origin + 2 * pair - pair % reach;
         let high = low + reach;
         let rising = ((low - origin) & size) == 0;
@@ -86,7 +87,7 @@ fn main(${mainArguments}) {
       ${shared ? "workgroupBarrier();" : "storageBarrier();"}
     }
   }
-  for (var i = local; i < ${length}; i += ${threads}) {
+  for (var i = local; i < ${loopBound(length, target)}; i += ${threads}) {
     let position = positions[origin + i];
     values[line + i] = x[line + position];
     indices[line + i] = position;

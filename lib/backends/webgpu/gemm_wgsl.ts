@@ -1,6 +1,13 @@
 /** The tiled matrix product that matmul, convolutions and the vocabulary's cross entropy share. */
 import type { WgslDispatch, WgslTarget } from "../../op.ts";
-import { dispatchOf, flatGrid, mainArguments, type NamedBinding, repeat } from "./kernel_wgsl.ts";
+import {
+  dispatchOf,
+  flatGrid,
+  loopBound,
+  mainArguments,
+  type NamedBinding,
+  repeat,
+} from "./kernel_wgsl.ts";
 
 /** A batch of products `[rows, depth] · [depth, columns]` on elements that the caller addresses. */
 export interface Gemm {
@@ -50,7 +57,11 @@ export interface GemmTile {
  * thread keeps a small block of the result in registers.
  */
 export function gemmWgsl(gemm: Gemm, target: WgslTarget): WgslDispatch {
-  const { store } = gemm;
+  const { store, batch, rows, columns, depth } = gemm;
+  const work = batch * rows * columns * depth;
+  if (target.software && typeof store === "function" && work <= worthTiling) {
+    return plainWgsl(gemm, store, target);
+  }
   const tile = typeof store === "function" ? chooseTile(gemm, target) : store.tile;
   const { threadRows, threadColumns } = tile;
   const tileRows = threadRows * tile.rows, tileColumns = threadColumns * tile.columns;
@@ -123,7 +134,7 @@ export function gemmWgsl(gemm: Gemm, target: WgslTarget): WgslDispatch {
   const unroll = target.software ? 1 : tile.depth;
   const inner = unroll === tile.depth
     ? repeat(tile.depth, (k) => `    {\n${step(String(k))}\n    }`)
-    : `    for (var k = 0; k < ${tile.depth}; k++) {\n${step("k")}\n    }`;
+    : `    for (var k = 0; k < ${loopBound(tile.depth, target)}; k++) {\n${step("k")}\n    }`;
   const code = `${gemm.functions ?? ""}${typeof store === "function" ? "" : store.declarations}
 var<workgroup> left_tile: array<vec4<f32>, ${tile.depth * tileRows / 4}>;
 var<workgroup> right_tile: array<vec4<f32>, ${tile.depth * tileColumns / 4}>;
@@ -138,7 +149,7 @@ fn main(${mainArguments}) {
   let tile_column = (group % ${columnTiles}) * ${tileColumns};
 ${gemm.prologue ?? ""}
 ${repeat(tile.rows, (i) => repeat(vectorColumns, (j) => `  var sum${i}_${j} = vec4<f32>();`))}
-  for (var depth = 0; depth < ${gemm.depth}; depth += ${tile.depth}) {
+  for (var depth = 0; depth < ${loopBound(gemm.depth, target)}; depth += ${tile.depth}) {
 ${fill("left_tile", tileRows, gemm.leftAlong === "depth", gemm.left, gemm.rows, "tile_row")}
 ${
     fill(
@@ -157,6 +168,38 @@ ${inner}
   let m = tile_row + row * ${tile.rows};
   let n = tile_column + column * 4;
 ${finish}
+}
+`;
+  return dispatchOf(gemm.name, gemm.bindings, code, grid.workgroups);
+}
+
+/** Multiplications below which a software adapter is longer compiling tiles than computing. */
+const worthTiling = 2 ** 22;
+
+/** One thread for each element of the products. */
+function plainWgsl(
+  gemm: Gemm,
+  store: (m: string, n: string, value: string) => string,
+  target: WgslTarget,
+): WgslDispatch {
+  const { batch, rows, columns, depth } = gemm;
+  const elements = batch * rows * columns;
+  const grid = flatGrid(Math.ceil(elements / 64), target);
+  const code = `${gemm.functions ?? ""}
+@compute @workgroup_size(64)
+fn main(${mainArguments}) {
+  ${grid.group}
+  let local = group * 64 + i32(local_index);
+  if (local >= ${elements}) { return; }
+  let z = local / ${rows * columns};
+  let m = (local / ${columns}) % ${rows};
+  let n = local % ${columns};
+${gemm.prologue ?? ""}
+  var sum = 0.0;
+  for (var k = 0; k < ${loopBound(depth, target)}; k++) {
+    sum = fma(${gemm.left("m", "k")}, ${gemm.right("k", "n")}, sum);
+  }
+  ${store("m", "n", "sum")}
 }
 `;
   return dispatchOf(gemm.name, gemm.bindings, code, grid.workgroups);

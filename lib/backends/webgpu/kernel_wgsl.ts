@@ -77,6 +77,14 @@ export function flatGrid(count: number, target: WgslTarget) {
 export const mainArguments = `@builtin(workgroup_id) workgroup: vec3<u32>,
   @builtin(local_invocation_index) local_index: u32`;
 
+/**
+ * The constant bound of a loop. On software adapters it is made unknown to the compiler (a dispatch
+ * has one layer, so that `workgroup.z` is 0), which would otherwise unroll the loop for seconds.
+ */
+export function loopBound(count: number, target: WgslTarget): string {
+  return target.software ? `${count} + i32(workgroup.z)` : String(count);
+}
+
 /** Lines from a function of 0..count-1. */
 export function repeat(count: number, line: (i: number) => string, separator = "\n"): string {
   return Array.from({ length: count }, (_, i) => line(i)).join(separator);

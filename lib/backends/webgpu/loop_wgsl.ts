@@ -5,6 +5,7 @@ import type { LoopKernel, LoopReduction, LoopStore } from "../../compiler/plan.t
 import type { WgslDispatch, WgslTarget } from "../../op.ts";
 import { sizeOf } from "../../shape.ts";
 import { ExpressionWriter } from "./expression_wgsl.ts";
+import { loopBound } from "./kernel_wgsl.ts";
 import { constantWgsl, functionsFor } from "./scalar_wgsl.ts";
 
 /** The operands of a loop step; `buffer` tells which are the same memory. */
@@ -75,14 +76,14 @@ export function loopWgsl(
     return [
       ...rowLines,
       ...accumulators.map(({ start }) => start),
-      `for (var column = ${
-        tiling.threads > 1 ? "thread" : "0"
-      }; column < ${columnCount}; column += ${tiling.threads}) {`,
+      `for (var column = ${tiling.threads > 1 ? "thread" : "0"}; column < ${
+        loopBound(columnCount, target)
+      }; column += ${tiling.threads}) {`,
       ...columnLines,
       ...updates,
       ...guarded,
       `}`,
-      ...(tiling.threads > 1 ? combineThreads(accumulators, tiling) : []),
+      ...(tiling.threads > 1 ? combineThreads(accumulators, tiling, target) : []),
       ...accumulators.map(({ finish }) => finish),
     ];
   });
@@ -190,6 +191,7 @@ function identity(reduce: LoopReduction["reduce"], dtype: DType): number {
 function combineThreads(
   accumulators: readonly ReturnType<typeof accumulator>[],
   { rows, threads, rowFastest }: Tiling,
+  target: WgslTarget,
 ): string[] {
   if (accumulators.length === 0) return [];
   const step = rowFastest ? `stride * ${rows}` : `stride`;
@@ -198,7 +200,7 @@ function combineThreads(
     `workgroupBarrier();`,
     ...accumulators.map(({ sharedName, name }) => `${sharedName}[local] = ${name};`),
     `workgroupBarrier();`,
-    `for (var stride = ${threads / 2}; stride > 0; stride /= 2) {`,
+    `for (var stride = ${loopBound(threads / 2, target)}; stride > 0; stride /= 2) {`,
     `if (thread < stride) {`,
     ...accumulators.map(({ sharedName: all, combine }) =>
       `${all}[local] = ${combine(`${all}[local]`, `${all}[i32(local) + ${step}]`)};`
