@@ -6,6 +6,7 @@ import { checkDType } from "../arguments.ts";
 import { asTensors, broadcastTo } from "../broadcast.ts";
 import { reshape } from "../reshape.ts";
 import { swapAxes } from "../transpose.ts";
+import { matmulWasm } from "./wasm.ts";
 import { matmulWgsl } from "./wgsl.ts";
 
 /** On operands of equal batch shape: a [...batch, M, K], b [...batch, K, N] → [...batch, M, N]. */
@@ -28,7 +29,7 @@ const matmulOp: Op = {
     bindOne(matmulOp, [g!, swapAxes(b!, -1, -2)]),
     bindOne(matmulOp, [swapAxes(a!, -1, -2), g!]),
   ],
-  run: { kind: "kernel", acceptsViews: true, cpu, wgsl: matmulWgsl },
+  run: { kind: "kernel", acceptsViews: true, cpu, wasm: matmulWasm, wgsl: matmulWgsl },
 };
 
 function cpu([a, b]: readonly KernelOperand[], [out]: readonly KernelOperand[]): void {

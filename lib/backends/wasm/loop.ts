@@ -270,7 +270,10 @@ function columnsBody(loop: Parts): Emit {
     const { step, whole, rest } = cover(sizes[vector!]!, schedule.copies[number]!);
     const scopes = new Map(loop.rowScopes);
     for (const variable of outerColumns) scopes.set(variable, last = scopeIn(last));
-    const { accumulators, reset } = loop.accumulate(pass, whole > 0 ? step / 4 : rest.length);
+    const { accumulators, reset } = loop.accumulate(
+      pass,
+      whole > 0 ? step / 4 : Math.max(1, rest.length),
+    );
     const along = (copies: readonly Copy[]) => {
       const innermost = scopeIn(last);
       const within = new Map(scopes).set(vector!, innermost);

@@ -1,9 +1,58 @@
-/** What the tests of the WebAssembly backend share: single kernels run on any device. */
+/** What the tests of the WebAssembly backend share: kernels and programs run on two devices. */
+import { assert } from "@std/assert";
+import { use } from "../../device.ts";
 import type { DType, HostArray } from "../../dtype.ts";
+import { hostArray } from "../../dtype.ts";
+import { type Tensor, tensor } from "../../tensor.ts";
+import { jit } from "../../transforms/jit.ts";
 import type { TensorType } from "../../op.ts";
 import type { LoopKernel, Plan, PlanBuffer } from "../../compiler/plan.ts";
 import type { Backend } from "../backend.ts";
 import { sizeOf } from "../../shape.ts";
+import { openReference } from "../reference.ts";
+import { openWasm } from "./mod.ts";
+
+const reference = openReference();
+let device: Backend | undefined;
+
+/** Declares a test; workers outlive it. */
+export function wasmTest(name: string, fn: () => Promise<void>): void {
+  Deno.test({ name, fn, sanitizeOps: false, sanitizeResources: false });
+}
+
+/** Numbers in [-1, 1], or whole numbers in 0..below-1, that are alike in every run. */
+export function noise(shape: readonly number[], seed: number, below?: number): HostTensor {
+  let state = 2 * seed + 1;
+  const dtype = below === undefined ? "f32" : "i32";
+  const data = hostArray(dtype, sizeOf(shape));
+  for (let i = 0; i < data.length; i++) {
+    state = (state * 48271) % 2147483647;
+    const unit = state / 2147483647;
+    data[i] = below === undefined ? 2 * unit - 1 : Math.floor(below * unit);
+  }
+  return { shape, dtype, data };
+}
+
+/** Asserts that a jitted function gives the same on this backend as on the reference. */
+export async function assertSameAsReference(
+  fn: (...x: Tensor[]) => Tensor[],
+  operands: readonly HostTensor[],
+  tolerance: number,
+  message = "",
+): Promise<void> {
+  device ??= await openWasm({ threads: 2 });
+  const results: HostArray[][] = [];
+  for (const on of [device, reference]) {
+    use(on);
+    const compiled = jit((x: Tensor[]) => fn(...x));
+    const inputs = operands.map(({ data, shape, dtype }) => tensor(data, { shape, dtype }));
+    results.push(await Promise.all(compiled(inputs).map((x) => x.data())));
+  }
+  for (const [i, actual] of results[0]!.entries()) {
+    const error = largestError(actual, results[1]![i]!);
+    assert(error <= tolerance, `${message} result ${i}: error ${error}`);
+  }
+}
 
 /** A row-major host array with its shape and type. */
 export interface HostTensor extends TensorType {
