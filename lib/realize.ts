@@ -4,7 +4,7 @@ import type { Backend, DeviceBuffer, Executable } from "./backends/backend.ts";
 import { canonicalize } from "./compiler/canonical.ts";
 import { compile, type Compiled, type CompileOptions } from "./compiler/compile.ts";
 import { ensureDevice } from "./device.ts";
-import { byteLength, makeSource, Storage, type Value } from "./graph.ts";
+import { byteLength, makeSource, type Node, Storage, type Value } from "./graph.ts";
 import { showShape } from "./shape.ts";
 
 /** A compiled program on a device. */
@@ -127,7 +127,7 @@ export function realizeNow(device: Backend, values: readonly Value[]): void {
       }
       continue;
     }
-    if (asked || value.handle?.deref()) wanted.add(value);
+    if (asked || (value.handle?.deref() && !isFree(value.node))) wanted.add(value);
     if (seen.has(value)) continue;
     seen.add(value);
     for (const input of value.node.inputs) stack.push({ value: input, asked: false });
@@ -139,6 +139,11 @@ export function realizeNow(device: Backend, values: readonly Value[]): void {
   const inputs = graph.inputs.map(({ value }) => bufferOf(device, value));
   runProgram(device, program, inputs, outputs, (at) => graph.inputs[at]!.value.storage);
   for (const value of outputs) settle(value);
+}
+
+/** Whether a node is constant or only moves elements, so that its value is never worth keeping. */
+function isFree({ op, inputs }: Node): boolean {
+  return op.run.kind === "expression" && (inputs.length === 0 || op.run.view !== undefined);
 }
 
 /** Cuts a computed value off the graph that made it, so that the graph can be collected. */
