@@ -30,3 +30,4 @@
  */
 export * from "./lib/mod.ts";
 export * from "./ops/mod.ts";
+export * from "./models/mod.ts";
