@@ -57,7 +57,8 @@ function entryOf<M extends Model>(model: M): Entry<M> {
  * import { assertEquals } from "@std/assert";
  * import { readModel } from "./model.ts";
  *
- * assertEquals(readModel({ kind: "fmt", dim: 64, heads: 4 }).dim, 64);
+ * const model = readModel({ kind: "fmt", dim: 64, heads: 4 });
+ * assertEquals(model.kind === "fmt" && model.dim, 64);
  * ```
  */
 export function readModel(value: unknown): Model {
