@@ -1,6 +1,7 @@
 /** Descriptions of parameters: shapes and first values, from which trees of tensors are made. */
 import { sameShape, type Shape, showShape, sizeOf } from "../../lib/shape.ts";
-import { type Tensor, tensor } from "../../lib/tensor.ts";
+import { Tensor, tensor } from "../../lib/tensor.ts";
+import { tracing } from "../../lib/transforms/trace.ts";
 import { treeEntries, treeMap } from "../../lib/tree.ts";
 import { ones, zeros } from "../../ops/create.ts";
 import { mul } from "../../ops/arithmetic.ts";
@@ -44,9 +45,10 @@ export class Parameter {
  */
 export function createParameters<T>(tree: T, key: Tensor): Created<T> {
   let next = 0;
-  return treeMap((parameter: Parameter) => create(parameter, foldIn(key, next++)), tree) as Created<
-    T
-  >;
+  const make = (parameter: Parameter) => create(parameter, foldIn(key, next++));
+  // Traced, so that what lies between key and parameter gets no memory of its own.
+  const created = tracing(() => treeMap(make, tree));
+  return treeMap((x: Tensor) => new Tensor(x.value), created) as Created<T>;
 }
 
 /** A tree with tensors in place of {@link Parameter} leaves. */
