@@ -104,6 +104,10 @@ interface BlockPool {
 /** Blocks that wait for reuse are returned to the allocator beyond this many bytes. */
 const mostIdleBytes = 2 ** 28;
 
+/** Blocks of at most so many bytes are taken from memory so many at once. */
+const batchedBytes = 256;
+const batch = 32;
+
 function blockPool(memory: WasmMemory, counters: DeviceCounters): BlockPool {
   const idle = new Map<number, number[]>();
   let idleBytes = 0;
@@ -127,10 +131,18 @@ function blockPool(memory: WasmMemory, counters: DeviceCounters): BlockPool {
   };
   return {
     take(bytes, label) {
-      const known = idle.get(bytes)?.pop();
-      if (known === undefined) counters.allocations++;
-      else idleBytes -= bytes;
-      const address = known ?? allocate(bytes, label);
+      let address = idle.get(bytes)?.pop();
+      if (address !== undefined) idleBytes -= bytes;
+      else {
+        address = allocate(bytes, label);
+        counters.allocations++;
+        // Scalar results come one a step: they are taken in batches.
+        for (let i = 1; bytes <= batchedBytes && i < batch; i++) {
+          counters.allocations++;
+          counters.bytesLive += bytes;
+          this.give({ bytes, address: allocate(bytes, label) });
+        }
+      }
       counters.bytesLive += bytes;
       counters.bytesPeak = Math.max(counters.bytesPeak, counters.bytesLive);
       return address;

@@ -30,6 +30,10 @@ export interface Memory {
 const keptFree = 256 * 2 ** 20;
 const unsubmittedWrites = 64 * 2 ** 20;
 
+/** Buffers of at most so many bytes are made so many at once. */
+const batchedBytes = 256;
+const batch = 32;
+
 /** Opens the memory of a device. */
 export async function openMemory(gpu: Gpu, counters: DeviceCounters): Promise<Memory> {
   const { device } = gpu;
@@ -77,6 +81,12 @@ export async function openMemory(gpu: Gpu, counters: DeviceCounters): Promise<Me
       const list = free.get(capacity);
       const reused = list?.pop();
       if (reused) freeBytes -= capacity;
+      else if (capacity <= batchedBytes) {
+        // Scalar results come one a step: their buffers are made in batches.
+        const spare = Array.from({ length: batch - 1 }, () => create(capacity, label));
+        free.set(capacity, spare);
+        freeBytes += capacity * spare.length;
+      }
       counters.bytesLive += bytes;
       counters.bytesPeak = Math.max(counters.bytesPeak, counters.bytesLive);
       return { bytes, allocation: reused ?? create(capacity, label), released: false };
