@@ -1,4 +1,5 @@
 /** Weights from files by name, checked against a model's parameters before any is read. */
+import { openPytorch } from "../../lib/formats/pytorch.ts";
 import {
   openSafetensors,
   type SafetensorsArray,
@@ -119,14 +120,40 @@ export function checkFits(
 }
 
 /**
- * Reads the parameters of a model from a `.safetensors` file.
+ * Opens a file of weights, told apart by its first bytes: `.safetensors`, or an archive of `torch.save` (`.pt`).
+ *
+ * @param path The file.
+ * @param options `part`: the key of a checkpoint's weights, such as `ema` (see `openPytorch`).
+ * @returns The open file.
+ * @throws {Error} If it is broken, or asks for what is not plain data.
+ */
+export async function openWeights(
+  path: string,
+  options: { part?: string } = {},
+): Promise<SafetensorsFile> {
+  const first = new Uint8Array(2);
+  {
+    using file = await Deno.open(path, { read: true });
+    await file.read(first);
+  }
+  const isZip = String.fromCharCode(...first) === "PK";
+  return isZip ? await openPytorch(path, options) : await openSafetensors(path);
+}
+
+/**
+ * Loads the parameters of a model from a `.safetensors` or `.pt` file.
  *
  * @param tree Plain objects and arrays with {@link Parameter} leaves; their paths are the names.
  * @param path The file.
+ * @param options `part`: the key of a checkpoint's weights, such as `ema`.
  * @returns A tree of the same structure with f32 tensors as leaves.
- * @throws {TypeError} As `readParameters`.
+ * @throws {TypeError} As `readParameters`; {Error} as `openWeights`.
  */
-export async function loadParameters<T>(tree: T, path: string): Promise<Created<T>> {
-  await using file = await openSafetensors(path);
+export async function loadParameters<T>(
+  tree: T,
+  path: string,
+  options: { part?: string } = {},
+): Promise<Created<T>> {
+  await using file = await openWeights(path, options);
   return await readParameters(tree, file, { source: path });
 }
