@@ -1,18 +1,10 @@
 // Batches of images from a folder, decoded and augmented by workers ahead of the training step.
 import { foldIn, keyFromSeed } from "../../lib/random/threefry.ts";
-import { epochOrder } from "./dataset.ts";
+import { type DataPosition, type Example, examples, positionAfter } from "./dataset.ts";
 import { type DecodePool, openDecodePool } from "./decode_pool.ts";
 import type { DecodeResult } from "./decode_worker.ts";
 import type { ImageFolder } from "./image_folder.ts";
 import { type Augmentation, VIEWS } from "./preprocess.ts";
-
-/** A place in the sequence of examples that training goes through. */
-export interface DataPosition {
-  /** Number of the epoch, from 0. */
-  epoch: number;
-  /** Place in the order of the epoch, from 0. */
-  place: number;
-}
 
 /** An image that could not be read. */
 export interface BrokenImage {
@@ -97,7 +89,7 @@ export async function* loadImages(
   options: LoadOptions,
 ): AsyncGenerator<ImageBatch, void, void> {
   const { size, batch, augmentation, strict, onBroken, workers, prefetch, ...order } =
-    checkedOptions(folder, options);
+    checkedOptions(options);
   const valuesPerImage = VIEWS[augmentation] * size * size * 3;
   using pool = openDecodePool(workers);
   const coming = examples(folder.paths.length, order);
@@ -127,11 +119,10 @@ export async function* loadImages(
     return taken;
   };
   for (request(); pending.length > 0; request()) {
-    const { example: { epoch, place, index }, result } = pending.shift()!;
+    const { example, result } = pending.shift()!;
+    const { index } = example;
     const decoded = await result;
-    position = place + 1 < folder.paths.length
-      ? { epoch, place: place + 1 }
-      : { epoch: epoch + 1, place: 0 };
+    position = positionAfter(example, folder.paths.length);
     if ("broken" in decoded) {
       const broken = { path: folder.paths[index], index, message: decoded.broken };
       if (strict) throw new Error(`loadImages: ${folder.root}/${broken.path}: ${broken.message}`);
@@ -153,31 +144,6 @@ export async function* loadImages(
   if (indices.length > 0) yield take();
 }
 
-/** An image and its place in the sequence of all. */
-interface Example extends DataPosition {
-  /** Number of the image in the folder's listing. */
-  index: number;
-}
-
-interface ExampleOrder {
-  seed: number;
-  shuffle: boolean;
-  epochs: number;
-  start: DataPosition;
-}
-
-/** The sequence of examples, epoch after epoch. */
-function* examples(
-  count: number,
-  { seed, shuffle, epochs, start }: ExampleOrder,
-): Generator<Example, void, void> {
-  let { place } = start;
-  for (let { epoch } = start; epoch < epochs; epoch++, place = 0) {
-    const order = shuffle ? epochOrder(count, seed, epoch) : undefined;
-    for (; place < count; place++) yield { epoch, place, index: order?.[place] ?? place };
-  }
-}
-
 /** Folded into the seed's key before the epoch; `epochOrder` folds in epochs, which are smaller. */
 const AUGMENTATION_STREAM = 2 ** 31;
 
@@ -196,7 +162,7 @@ function startDecoding(
 }
 
 /** The options with their defaults, checked. */
-function checkedOptions({ paths }: ImageFolder, options: LoadOptions) {
+function checkedOptions(options: LoadOptions) {
   const checked = {
     ...options,
     augmentation: options.augmentation ?? "center",
@@ -210,8 +176,7 @@ function checkedOptions({ paths }: ImageFolder, options: LoadOptions) {
     onBroken: options.onBroken ??
       (({ path, message }: BrokenImage) => console.warn(`Skipped ${path}: ${message}`)),
   };
-  const { size, batch, workers, prefetch, epochs, augmentation } = checked;
-  const { epoch, place } = checked.start;
+  const { size, batch, workers, prefetch, augmentation } = checked;
   if (!Object.hasOwn(VIEWS, augmentation)) {
     throw new RangeError(
       `loadImages: expected augmentation to be one of ${
@@ -219,20 +184,12 @@ function checkedOptions({ paths }: ImageFolder, options: LoadOptions) {
       } but found ${augmentation}`,
     );
   }
-  const least = { size: 1, batch: 1, workers: 1, prefetch: 0, epochs: 0, epoch: 0, place: 0 };
-  const values = { size, batch, workers, prefetch, epochs, epoch, place };
-  for (const [name, value] of Object.entries(values)) {
+  const least = { size: 1, batch: 1, workers: 1, prefetch: 0 };
+  for (const [name, value] of Object.entries({ size, batch, workers, prefetch })) {
     const smallest = least[name as keyof typeof least];
-    const isWhole = Number.isInteger(value) || (name === "epochs" && value === Infinity);
-    if (isWhole && value >= smallest) continue;
+    if (Number.isInteger(value) && value >= smallest) continue;
     throw new RangeError(
       `loadImages: expected ${name} to be a whole number of at least ${smallest} but found ${value}`,
-    );
-  }
-  if (paths.length === 0) throw new RangeError("loadImages: expected at least one image");
-  if (place >= paths.length) {
-    throw new RangeError(
-      `loadImages: expected place to be less than the ${paths.length} images but found ${place}`,
     );
   }
   return checked;

@@ -165,7 +165,7 @@ Deno.test("loadImages refuses options out of range", async () => {
       [{ batch: 1.5 }, "batch"],
       [{ workers: 0 }, "workers"],
       [{ epochs: NaN }, "epochs"],
-      [{ start: { epoch: 0, place: 1 } }, "expected place to be less than the 1 images"],
+      [{ start: { epoch: 0, place: 1 } }, "expected place to be less than the 1 examples"],
       [{ augmentation: "none" as "center" }, "augmentation"],
     ];
     for (const [option, message] of wrong) {
