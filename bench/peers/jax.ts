@@ -1,7 +1,7 @@
 /** jax-js (its wasm backend) as a peer. */
 import type { Contestant } from "../harness.ts";
 import { sample, wave } from "../inputs.ts";
-import { initialValues, parameterShapes, randomIds, sizes } from "../step.ts";
+import { initialValues, parameterShapes, randomIds, sizes } from "../transformer.ts";
 
 const name = "jax-js 0.1.25 (wasm)";
 // A specifier that is not a literal: the package is no dependency of the project.
