@@ -1,5 +1,5 @@
 /** Plans on a WebGPU device: compiled once, then replayed as one queue submission. */
-import type { DType } from "../../dtype.ts";
+import { bytesPerElement, type DType } from "../../dtype.ts";
 import type { KernelStep, LoopStep, Plan, PlanBuffer, Step } from "../../compiler/plan.ts";
 import type { WgslDispatch } from "../../op.ts";
 import type { DeviceCounters, Executable } from "../backend.ts";
@@ -7,6 +7,7 @@ import { type Gpu, wholeWords } from "./device.ts";
 import { loopWgsl } from "./loop_wgsl.ts";
 import type { Allocation, Memory, WebgpuBuffer } from "./memory.ts";
 import type { Pipeline, Pipelines } from "./pipelines.ts";
+import { partsOf, splitReduction } from "./split_reduction.ts";
 import type { Temporaries } from "./temporaries.ts";
 
 /** A dispatch, or a copy of a whole buffer, on buffers of the plan. */
@@ -47,6 +48,39 @@ export function prepare(runtime: Runtime, plan: Plan): Executable {
   const { device } = gpu;
   const buffers = new Map(plan.buffers.map((buffer) => [buffer.id, buffer]));
   const commands: Command[] = [];
+  const slotBytes = [...plan.slotBytes];
+  const slotOf = new Map([...plan.temporaries].map(([id, { slot }]) => [id, slot]));
+
+  let nextId = 1 + plan.buffers.reduce((most, { id }) => Math.max(most, id), 0);
+
+  /** The step, or the steps into which it is cut; their scratch has slots behind the plan's. */
+  const splitLoop = (step: LoopStep): LoopStep[] => {
+    const parts = partsOf(step, gpu.target);
+    if (parts === 1) return [step];
+    let slot = plan.slotBytes.length;
+    return splitReduction(step, parts, (dtype, elements) => {
+      const id = nextId++, bytes = elements * bytesPerElement[dtype];
+      const type = { shape: [elements], dtype };
+      buffers.set(id, { id, type, bytes, label: `parts of ${step.name}` });
+      slotBytes[slot] = Math.max(slotBytes[slot] ?? 0, bytes);
+      slotOf.set(id, slot++);
+      return id;
+    });
+  };
+  const addDispatch = (step: LoopStep | KernelStep, dispatch: WgslDispatch) => {
+    checkWorkgroups(dispatch, gpu);
+    commands.push({
+      kind: "dispatch",
+      name: dispatch.name,
+      pipeline: pipelines.get(dispatch),
+      workgroups: dispatch.workgroups,
+      bindings: dispatch.bindings.map(({ operand, index, access }) => ({
+        buffer: operandBuffer(step, operand, index),
+        written: access === "read_write",
+      })),
+      groups: new Map(),
+    });
+  };
   for (const step of plan.steps) {
     if (step.kind === "copy") {
       const bytes = wholeWords(buffers.get(step.reads[0])!.bytes);
@@ -55,29 +89,22 @@ export function prepare(runtime: Runtime, plan: Plan): Executable {
       }
       continue;
     }
-    const dispatches = step.kind === "loop"
-      ? [loopDispatch(step, buffers, gpu)]
-      : kernelDispatches(step, gpu);
-    for (const dispatch of dispatches) {
-      if (dispatch.workgroups.some((count) => count === 0)) continue;
-      checkWorkgroups(dispatch, gpu);
-      commands.push({
-        kind: "dispatch",
-        name: dispatch.name,
-        pipeline: pipelines.get(dispatch),
-        workgroups: dispatch.workgroups,
-        bindings: dispatch.bindings.map(({ operand, index, access }) => ({
-          buffer: operandBuffer(step, operand, index),
-          written: access === "read_write",
-        })),
-        groups: new Map(),
-      });
+    for (const part of step.kind === "loop" ? splitLoop(step) : [step]) {
+      const dispatches = part.kind === "loop"
+        ? [loopDispatch(part, buffers, gpu)]
+        : kernelDispatches(part, gpu);
+      for (const dispatch of dispatches) {
+        if (dispatch.workgroups.every((count) => count > 0)) addDispatch(part, dispatch);
+      }
     }
   }
 
-  const slots = runtime.temporaries.take(plan);
+  const slots = runtime.temporaries.take(
+    slotBytes,
+    (slot) => slotLabel(slot, slotOf, buffers),
+  );
   const temporaryOf = new Map(
-    [...plan.temporaries].map(([id, { slot }]) => [id, slots.allocations[slot]!]),
+    [...slotOf].map(([id, slot]) => [id, slots.allocations[slot]!]),
   );
   const variants = new Map<string, readonly (GPUBindGroup | undefined)[]>();
   const dispatchCount = commands.filter(({ kind }) => kind === "dispatch").length;
@@ -256,4 +283,14 @@ function checkBound(buffer: WebgpuBuffer, wanted: PlanBuffer) {
 
 function label(buffers: Map<number, PlanBuffer>, id: number): string {
   return buffers.get(id)?.label ?? `buffer ${id}`;
+}
+
+/** Names the largest value in a slot. */
+function slotLabel(
+  slot: number,
+  slotOf: ReadonlyMap<number, number>,
+  buffers: ReadonlyMap<number, PlanBuffer>,
+): string {
+  const held = [...slotOf].filter(([, other]) => other === slot).map(([id]) => buffers.get(id)!);
+  return held.sort((a, b) => b.bytes - a.bytes)[0]?.label ?? `slot ${slot}`;
 }

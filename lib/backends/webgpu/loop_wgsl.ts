@@ -1,28 +1,18 @@
 /** Fused kernels as WGSL: one compute shader for a `LoopKernel`. */
 import type { DType } from "../../dtype.ts";
-import { affine, type Expr, walk } from "../../compiler/expr.ts";
 import type { LoopKernel, LoopReduction, LoopStore } from "../../compiler/plan.ts";
 import type { WgslDispatch, WgslTarget } from "../../op.ts";
 import { sizeOf } from "../../shape.ts";
 import { ExpressionWriter } from "./expression_wgsl.ts";
 import { loopBound } from "./kernel_wgsl.ts";
 import { constantWgsl, functionsFor } from "./scalar_wgsl.ts";
+import { identityOf } from "./split_reduction.ts";
+import { chooseTiling, type Tiling } from "./tiling.ts";
 
 /** The operands of a loop step; `buffer` tells which are the same memory. */
 export interface LoopOperands {
   readonly reads: readonly { readonly buffer: number; readonly dtype: DType }[];
   readonly writes: readonly { readonly buffer: number; readonly dtype: DType }[];
-}
-
-/**
- * How a workgroup covers a kernel: `rows` rows side by side, each shared by `threads` threads that
- * take every `threads`-th column. Without columns `threads` is 1.
- */
-interface Tiling {
-  readonly rows: number;
-  readonly threads: number;
-  /** Neighboring threads take neighboring rows (else neighboring columns). */
-  readonly rowFastest: boolean;
 }
 
 /**
@@ -42,7 +32,7 @@ export function loopWgsl(
 ): WgslDispatch {
   const { bindings, declarations, readNames, writeNames } = bind(operands);
   const rowCount = sizeOf(kernel.rows), columnCount = sizeOf(kernel.columns);
-  const tiling = chooseTiling(kernel, rowCount, columnCount, target);
+  const tiling = chooseTiling(kernel, target);
   const size = tiling.rows * tiling.threads;
   const groups = Math.ceil(rowCount / tiling.rows);
   const most = target.limits.maxComputeWorkgroupsPerDimension;
@@ -170,21 +160,13 @@ function accumulator({ id, reduce, dtype }: LoopReduction) {
     sharedName: shared,
     result,
     combine,
-    start: `var ${name} = ${constantWgsl(wide, identity(reduce, wide))};`,
+    start: `var ${name} = ${constantWgsl(wide, identityOf(reduce, wide))};`,
     update: (value: string) =>
       `${name} = ${combine(name, dtype === wide ? value : `${wide}(${value})`)};`,
     finish: `let ${result} = ${
       dtype === wide ? name : dtype === "bool" ? `(${name} != 0u)` : `f16(${name})`
     };`,
   };
-}
-
-function identity(reduce: LoopReduction["reduce"], dtype: DType): number {
-  if (reduce === "sum") return 0;
-  if (reduce === "product") return 1;
-  if (dtype === "f32") return reduce === "maximum" ? -Infinity : Infinity;
-  if (dtype === "i32") return reduce === "maximum" ? -(2 ** 31) : 2 ** 31 - 1;
-  return reduce === "maximum" ? 0 : 2 ** 32 - 1;
 }
 
 /** Combines the shares of a row's threads, as a tree in workgroup memory; all get the result. */
@@ -210,56 +192,6 @@ function combineThreads(
     `}`,
     ...accumulators.map(({ sharedName, name }) => `${name} = ${sharedName}[${first}];`),
   ];
-}
-
-function chooseTiling(
-  kernel: LoopKernel,
-  rowCount: number,
-  columnCount: number,
-  target: WgslTarget,
-): Tiling {
-  const alone = (rows: number): Tiling => ({ rows, threads: 1, rowFastest: true });
-  if (kernel.passes.length === 0) return alone(rowCount < 8192 ? 64 : 256);
-  if (target.software) {
-    // Barriers are slow there, and eight threads are one vector.
-    if (rowCount < 8 && columnCount >= 64) return { rows: 1, threads: 8, rowFastest: false };
-    return alone(rowCount < 4096 ? 8 : 64);
-  }
-  if (columnCount < 16 && rowCount >= 256) return alone(64);
-  const most = Math.min(256, target.limits.maxComputeInvocationsPerWorkgroup);
-  if (rowsAreContiguous(kernel)) {
-    if (rowCount >= 2 ** 16) return alone(64);
-    const rows = rowCount < 4096 ? 8 : 32;
-    return { rows, threads: powerOfTwo(columnCount / 4, 1, most / rows), rowFastest: true };
-  }
-  const threads = powerOfTwo(columnCount / 4, 8, most);
-  return { rows: Math.max(1, 64 / threads), threads, rowFastest: false };
-}
-
-/** The largest power of two that is at most `x`, within bounds. */
-function powerOfTwo(x: number, least: number, most: number): number {
-  return Math.min(most, Math.max(least, 2 ** Math.floor(Math.log2(Math.max(1, x)))));
-}
-
-/** Whether more loads lie side by side along the last row axis than along the last column axis. */
-function rowsAreContiguous(kernel: LoopKernel): boolean {
-  const lastRow = kernel.rows.length - 1, lastColumn = lastRow + kernel.columns.length;
-  const roots = kernel.passes.flatMap(({ reductions, stores }) => [
-    ...reductions.map(({ value }) => value),
-    ...stores.flatMap(({ index, value }) => [index, value]),
-  ]);
-  let score = 0;
-  const visitIndex = (index: Expr) => {
-    for (const [variable, factor] of affine(index)?.terms ?? []) {
-      if (Math.abs(factor) !== 1) continue;
-      if (variable.value === lastRow) score++;
-      if (variable.value === lastColumn) score--;
-    }
-  };
-  walk(roots, (expr) => {
-    if (expr.op === "load") visitIndex(expr.args[0]!);
-  });
-  return score > 0;
 }
 
 function indented(lines: readonly string[]): string[] {

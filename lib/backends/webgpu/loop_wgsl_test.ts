@@ -286,7 +286,7 @@ function softmax(
 }
 
 webgpuTest(
-  "rows are reduced in several passes, whatever their number and length",
+  "rows are reduced in several passes, whole or in parts, whatever their number and length",
   async (backend) => {
     const cases: [number[], number[], boolean][] = [
       [[3], [200], false],
@@ -343,9 +343,11 @@ webgpuTest("every reduction has its identity, its NaN and its type", async (back
       return Number(i > 140 && draw(i) < 0.9);
     })];
     const writes = kinds.map(() => ({ shape: [rows], dtype }));
-    const found = await runLoop(backend, kernel, reads, writes);
     const wanted = runOnHost(kernel, reads, writes);
-    found.forEach((data, k) => assertClose(data, wanted[k]!, 1e-4, `${kinds[k]} ${dtype}`));
+    for (const parts of [1, 4]) {
+      const found = await runLoop(backend, kernel, reads, writes, { parts });
+      found.forEach((data, k) => assertClose(data, wanted[k]!, 1e-4, `${kinds[k]} ${dtype}`));
+    }
   }
 });
 
@@ -419,7 +421,7 @@ webgpuTest(
     ]);
     const reads = [tensorOf("f32", [n], (i) => i)];
     const writes = kernel.rowStores.map(() => ({ shape: [n], dtype: "f32" as const }));
-    const found = await runLoop(backend, kernel, reads, writes, [0]);
+    const found = await runLoop(backend, kernel, reads, writes, { inPlace: [0] });
     assertEquals(found, runOnHost(kernel, reads, writes));
   },
 );

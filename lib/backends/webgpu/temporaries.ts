@@ -2,7 +2,6 @@
  * Memory for values that live inside one run of a plan. Runs follow each other on the queue, so all
  * plans of a device use the same memory for them.
  */
-import type { Plan } from "../../compiler/plan.ts";
 import type { Allocation, Memory, WebgpuBuffer } from "./memory.ts";
 
 /** The buffers of one plan's slots. */
@@ -13,8 +12,13 @@ export interface Slots {
 
 /** The shared buffers of a device. */
 export interface Temporaries {
-  /** A buffer for each slot of a plan, no two the same. */
-  take(plan: Plan): Slots;
+  /**
+   * A buffer for each slot, no two the same.
+   *
+   * @param slotBytes The size of each slot.
+   * @param label Names what is in a slot.
+   */
+  take(slotBytes: readonly number[], label: (slot: number) => string): Slots;
 }
 
 /** Opens the shared memory for temporaries. */
@@ -30,12 +34,12 @@ export function openTemporaries(memory: Memory): Temporaries {
       .sort((a, b) => a.buffer.bytes - b.buffer.bytes)[0];
 
   return {
-    take(plan) {
+    take(slotBytes, label) {
       const taken = new Set<typeof shared[number]>();
-      const allocations = plan.slotBytes.map((bytes, slot) => {
+      const allocations = slotBytes.map((bytes, slot) => {
         let entry = find(bytes, taken);
         if (!entry) {
-          entry = { buffer: memory.allocate(bytes, slotLabel(plan, slot)), users: 0 };
+          entry = { buffer: memory.allocate(bytes, label(slot)), users: 0 };
           shared.push(entry);
         }
         entry.users++;
@@ -55,10 +59,4 @@ export function openTemporaries(memory: Memory): Temporaries {
       };
     },
   };
-}
-
-/** Names the largest value in a slot. */
-function slotLabel(plan: Plan, slot: number): string {
-  const held = plan.buffers.filter(({ id }) => plan.temporaries.get(id)?.slot === slot);
-  return held.sort((a, b) => b.bytes - a.bytes)[0]?.label ?? `slot ${slot}`;
 }

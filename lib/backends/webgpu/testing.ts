@@ -3,9 +3,10 @@ import type { DType, HostArray } from "../../dtype.ts";
 import { bytesPerElement } from "../../dtype.ts";
 import type { Attributes, KernelRule, TensorType, View } from "../../op.ts";
 import { rowMajorStrides, type Shape, sizeOf } from "../../shape.ts";
-import type { LoopKernel, PlanBuffer, Step } from "../../compiler/plan.ts";
+import type { LoopKernel, LoopStep, PlanBuffer, Step } from "../../compiler/plan.ts";
 import type { Backend } from "../backend.ts";
 import { openWebgpu } from "./mod.ts";
+import { splitReduction } from "./split_reduction.ts";
 
 const backend = await openWebgpu({ allowSoftware: true });
 const required = Deno.env.get("TESSERA_REQUIRE_WEBGPU") === "1";
@@ -27,34 +28,29 @@ export interface HostTensor extends TensorType {
   readonly data: HostArray;
 }
 
-/** Runs one step whose operands are these buffers. */
-async function runStep(
+/** Runs steps whose operands are these buffers, and behind them the scratch. */
+async function runSteps(
   backend: Backend,
   types: readonly TensorType[],
-  scratch: readonly number[],
-  step: Step,
+  scratch: readonly TensorType[],
+  steps: readonly Step[],
   given: ReadonlyMap<number, HostArray>,
   wanted: readonly number[],
 ): Promise<HostArray[]> {
-  const planned: PlanBuffer[] = types.map((type, id) => ({
+  const all = [...types, ...scratch].map((type, id): PlanBuffer => ({
     id,
     type,
     bytes: sizeOf(type.shape) * bytesPerElement[type.dtype],
     label: `operand ${id}`,
   }));
-  const temporaries = scratch.map((bytes, i): PlanBuffer => ({
-    id: types.length + i,
-    type: { shape: [bytes / 4], dtype: "f32" },
-    bytes,
-    label: `scratch ${i}`,
-  }));
+  const planned = all.slice(0, types.length), temporaries = all.slice(types.length);
   const executable = backend.prepare({
-    buffers: [...planned, ...temporaries],
-    steps: [step],
+    buffers: all,
+    steps,
     bound: planned.map(({ id }) => id),
     temporaries: new Map(temporaries.map(({ id }, slot) => [id, { offset: 0, slot }])),
     temporaryBytes: 0,
-    slotBytes: scratch,
+    slotBytes: temporaries.map(({ bytes }) => bytes),
   });
   const buffers = planned.map(({ bytes, label }) => backend.allocate(bytes, label));
   for (const [id, data] of given) backend.write(buffers[id]!, types[id]!, data);
@@ -73,6 +69,7 @@ async function runStep(
  * @param reads The operands that it reads.
  * @param writes Types of what it writes.
  * @param inPlace For each write, the read whose buffer it takes over, if any.
+ * @param parts Into how many parts to cut the rows.
  * @returns The arrays written.
  */
 export function runLoop(
@@ -80,10 +77,13 @@ export function runLoop(
   kernel: LoopKernel,
   reads: readonly HostTensor[],
   writes: readonly TensorType[],
-  inPlace: readonly (number | undefined)[] = [],
+  { inPlace = [], parts = 1 }: {
+    readonly inPlace?: readonly (number | undefined)[];
+    readonly parts?: number;
+  } = {},
 ): Promise<HostArray[]> {
   const writeIds = writes.map((_, i) => inPlace[i] ?? reads.length + i);
-  const step: Step = {
+  const step: LoopStep = {
     kind: "loop",
     name: "loop",
     kernel,
@@ -91,7 +91,14 @@ export function runLoop(
     writes: writeIds,
   };
   const given = new Map(reads.map(({ data }, i) => [i, data]));
-  return runStep(backend, [...reads, ...writes], [], step, given, writeIds);
+  const scratch: TensorType[] = [];
+  const steps = parts === 1 ? [step] : splitReduction(
+    step,
+    parts,
+    (dtype, elements) =>
+      reads.length + writes.length + scratch.push({ shape: [elements], dtype }) - 1,
+  );
+  return runSteps(backend, [...reads, ...writes], scratch, steps, given, writeIds);
 }
 
 /** An operand of a kernel: a host array, and the view of it that the kernel gets. */
@@ -119,7 +126,8 @@ export function runKernel(
     inputs: inputs.map((input) => input.view ?? rowMajorView(input)),
     outputs: outputs.map(rowMajorView),
   };
-  const scratch = run.scratch?.(spec, "webgpu") ?? [];
+  const scratch = (run.scratch?.(spec, "webgpu") ?? [])
+    .map((bytes): TensorType => ({ shape: [bytes / 4], dtype: "f32" }));
   const reads = inputs.map((_, i) => i);
   const writes = outputs.map((_, i) =>
     i === 0 && run.inPlace !== undefined ? run.inPlace : inputs.length + i
@@ -139,7 +147,7 @@ export function runKernel(
     scratch: scratch.map((_, i) => inputs.length + outputs.length + i),
   };
   const given = new Map(inputs.map(({ data }, i) => [i, data]));
-  return runStep(backend, [...inputs, ...outputs], scratch, step, given, writes);
+  return runSteps(backend, [...inputs, ...outputs], scratch, [step], given, writes);
 }
 
 /** The view of a whole row-major tensor. */
