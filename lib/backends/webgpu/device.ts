@@ -41,9 +41,13 @@ const raisedLimits = [
  * Opens the device that the host prefers, with every limit and optional feature that it has.
  *
  * @param allowSoftware Whether an adapter that runs on the processor will do.
+ * @param hardwareShaders Whether kernels are to take every adapter for a hardware one.
  * @returns The device, or undefined where there is none.
  */
-export async function openDevice(allowSoftware: boolean): Promise<Gpu | undefined> {
+export async function openDevice(
+  allowSoftware: boolean,
+  hardwareShaders = false,
+): Promise<Gpu | undefined> {
   const adapter = await globalThis.navigator?.gpu?.requestAdapter({
     powerPreference: "high-performance",
   });
@@ -72,7 +76,7 @@ export async function openDevice(allowSoftware: boolean): Promise<Gpu | undefine
         f16: device.features.has("shader-f16"),
         subgroups: enableSubgroups !== undefined,
       },
-      software,
+      software: software && !hardwareShaders,
       limits: device.limits,
     },
     description: `${description || "WebGPU"}${software ? " (software)" : ""}`,

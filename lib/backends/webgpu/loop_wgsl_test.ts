@@ -4,6 +4,8 @@ import { type Expr, ExprBuilder } from "../../compiler/expr.ts";
 import type { LoopKernel } from "../../compiler/plan.ts";
 import { type ScalarOp, scalarOps } from "../../compiler/scalar_ops.ts";
 import { sizeOf } from "../../shape.ts";
+import type { Backend } from "../backend.ts";
+import { openWebgpu } from "./mod.ts";
 import { assertClose, type HostTensor, noise, runLoop, tensorOf, webgpuTest } from "./testing.ts";
 
 /** The meaning of an expression at a point, on the host. */
@@ -285,29 +287,36 @@ function softmax(
   };
 }
 
-webgpuTest(
-  "rows are reduced in several passes, whole or in parts, whatever their number and length",
-  async (backend) => {
-    const cases: [number[], number[], boolean][] = [
-      [[3], [200], false],
-      [[2, 9], [5, 4], false],
-      [[70], [33], true],
-      [[1], [1000], false],
-      [[], [10], false],
-      [[5], [1], false],
-    ];
-    for (const [rows, columns, columnsFirst] of cases) {
-      const kernel = softmax(rows, columns, columnsFirst);
-      const shape = [...rows, ...columns];
-      const reads = [tensorOf("f32", shape, (i) => 5 * noise(1)(i))];
-      const writes = [{ shape, dtype: "f32" as const }, { shape: rows, dtype: "f32" as const }];
-      const [found, logs] = await runLoop(backend, kernel, reads, writes);
-      const [wanted, wantedLogs] = runOnHost(kernel, reads, writes);
-      assertClose(found!, wanted!, 2e-6, `softmax ${shape}`);
-      assertClose(logs!, wantedLogs!, 2e-6, `logarithm ${shape}`);
-    }
-  },
-);
+async function testSoftmax(backend: Backend) {
+  const cases: [number[], number[], boolean][] = [
+    [[3], [200], false],
+    [[2, 9], [5, 4], false],
+    [[70], [33], true],
+    [[1], [1000], false],
+    [[], [10], false],
+    [[5], [1], false],
+    [[300], [6], false],
+    [[300], [70], true],
+  ];
+  for (const [rows, columns, columnsFirst] of cases) {
+    const kernel = softmax(rows, columns, columnsFirst);
+    const shape = [...rows, ...columns];
+    const reads = [tensorOf("f32", shape, (i) => 5 * noise(1)(i))];
+    const writes = [{ shape, dtype: "f32" as const }, { shape: rows, dtype: "f32" as const }];
+    const [found, logs] = await runLoop(backend, kernel, reads, writes);
+    const [wanted, wantedLogs] = runOnHost(kernel, reads, writes);
+    assertClose(found!, wanted!, 2e-6, `softmax ${shape}`);
+    assertClose(logs!, wantedLogs!, 2e-6, `logarithm ${shape}`);
+  }
+}
+
+webgpuTest("rows are reduced in several passes, whatever their number and length", testSoftmax);
+
+webgpuTest("rows are reduced by the shaders for hardware, too", async () => {
+  const hardware = await openWebgpu({ allowSoftware: true, hardwareShaders: true });
+  await testSoftmax(hardware!);
+  hardware!.close();
+});
 
 webgpuTest("every reduction has its identity, its NaN and its type", async (backend) => {
   for (const dtype of ["f32", "i32", "u32", "bool"] as const) {

@@ -14,7 +14,8 @@ const buffersPerKernel = 48;
 /**
  * Opens the WebGPU device of this machine.
  *
- * @param options `allowSoftware`: also take an adapter that runs on the processor (default false).
+ * @param options `allowSoftware`: also take an adapter that runs on the processor (default false);
+ * `hardwareShaders`: give that adapter the shaders of a hardware one, to test them.
  * @returns The backend, or undefined where there is no such adapter.
  *
  * @example
@@ -33,9 +34,9 @@ const buffersPerKernel = 48;
  * ```
  */
 export async function openWebgpu(
-  options: { readonly allowSoftware?: boolean } = {},
+  options: { readonly allowSoftware?: boolean; readonly hardwareShaders?: boolean } = {},
 ): Promise<Backend | undefined> {
-  const gpu = await openDevice(options.allowSoftware ?? false);
+  const gpu = await openDevice(options.allowSoftware ?? false, options.hardwareShaders ?? false);
   if (!gpu) return undefined;
   const { limits } = gpu.device;
   const counters: DeviceCounters = {
