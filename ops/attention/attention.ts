@@ -7,6 +7,8 @@ import { cast } from "../cast.ts";
 import { full } from "../create.ts";
 import { expandDims } from "../reshape.ts";
 import { secondOrder } from "./second_order.ts";
+import { attentionWasm } from "./wasm.ts";
+import { attentionGradientWasm } from "./wasm_gradient.ts";
 import { attentionGradientScratch, attentionGradientWgsl, attentionWgsl } from "./wgsl.ts";
 
 /** Checks q [B,H,N,D], k and v [B,H,M,D], visible [B or 1, N]. */
@@ -37,7 +39,13 @@ const attentionOp: Op = {
     // The logsumexp is for the backward pass alone and never has a cotangent.
     return [...bind(attentionGradientOp, [...inputs, ...outputs, dout!], attributes), undefined];
   },
-  run: { kind: "kernel", acceptsViews: true, cpu: attentionCpu, wgsl: attentionWgsl },
+  run: {
+    kind: "kernel",
+    acceptsViews: true,
+    cpu: attentionCpu,
+    wasm: attentionWasm,
+    wgsl: attentionWgsl,
+  },
 };
 
 /** q, k, v, visible, out, logsumexp, dout → dq, dk, dv. */
@@ -52,6 +60,7 @@ const attentionGradientOp: Op = {
     kind: "kernel",
     acceptsViews: true,
     cpu: attentionGradientCpu,
+    wasm: attentionGradientWasm,
     wgsl: attentionGradientWgsl,
     scratch: (spec, backend) => backend === "webgpu" ? attentionGradientScratch(spec) : [],
   },

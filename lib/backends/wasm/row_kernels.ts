@@ -1,0 +1,96 @@
+/** Functions on rows of floats in memory that kernels of ops share. */
+import {
+  type Expr,
+  f32,
+  f32x4,
+  type FunctionBuilder,
+  i32,
+  i32x4,
+  type Local,
+  madd,
+  type ModuleBuilder,
+  type Operand,
+  v128,
+} from "./assembler.ts";
+import { acrossLanes } from "./lane_operations.ts";
+
+type V = Expr<"v128">;
+type I = Operand<"i32">;
+
+/** Runs `body` on every whole group of four floats, then once on the lanes that are left. */
+export function eachVector(
+  f: FunctionBuilder,
+  count: I,
+  body: (offset: Local<"i32">) => void,
+  rest: (offset: Local<"i32">, mask: Local<"v128">) => void,
+): void {
+  const offset = f.local("i32");
+  f.set(offset, 0);
+  const end = f.let(i32.shl(i32.and(count, -4), 2));
+  f.while(i32.ltU(offset, end), () => {
+    body(offset);
+    f.set(offset, i32.add(offset, 16));
+  });
+  const left = f.let(i32.and(count, 3));
+  f.if(left, () => {
+    rest(offset, f.let(i32x4.gtS(i32x4.splat(left), i32x4.const(0, 1, 2, 3))));
+  });
+}
+
+/** Fills `count` floats (rounded up to a multiple of 4) with zeros. */
+export function fillZero(f: FunctionBuilder, address: Expr<"i32">, count: I): void {
+  const at = f.let(address);
+  const end = f.let(i32.add(at, i32.shl(i32.and(i32.add(count, 3), -4), 2)));
+  f.while(i32.ltU(at, end), () => {
+    f.store.v128(at, i32x4.const(0, 0, 0, 0));
+    f.set(at, i32.add(at, 16));
+  });
+}
+
+/** Stores the lanes of a mask that stand at the front, one by one. */
+export function storeMasked(f: FunctionBuilder, address: Expr<"i32">, value: V, mask: V): void {
+  const lanes = f.let(value);
+  for (let lane = 0; lane < 3; lane++) {
+    f.if(i32x4.lane(mask, lane), () => f.storeLane(address, lanes, lane, 4 * lane));
+  }
+}
+
+/** Multiplies `count` floats in memory by a factor. */
+export function scaleRow(f: FunctionBuilder, address: Expr<"i32">, count: I, factor: V): void {
+  const scaled = (offset: Expr<"i32">) => {
+    return f32x4.mul(v128.load(i32.add(address, offset)), factor);
+  };
+  eachVector(
+    f,
+    count,
+    (offset) => f.store.v128(i32.add(address, offset), scaled(offset)),
+    (offset, mask) => storeMasked(f, f.let(i32.add(address, offset)), scaled(offset), mask),
+  );
+}
+
+/** Emits the dot product of two rows of `count` floats whose steps are in bytes. */
+export function emitDot(m: ModuleBuilder) {
+  return m.func(
+    { params: ["i32", "i32", "i32", "i32", "i32"], result: "f32" },
+    (f, a, aStep, b, bStep, count) => {
+      const sums = f.let(f32x4.const(0, 0, 0, 0));
+      f.if(i32.and(i32.eq(aStep, 4), i32.eq(bStep, 4)), () => {
+        const end = f.let(i32.add(a, i32.shl(i32.and(count, -4), 2)));
+        f.while(i32.ltU(a, end), () => {
+          f.set(sums, madd(v128.load(a), v128.load(b), sums));
+          f.set(a, i32.add(a, 16));
+          f.set(b, i32.add(b, 16));
+        });
+        f.set(count, i32.and(count, 3));
+      });
+      const sum = f.let(f32x4.lane(acrossLanes(f, sums, f32x4.add), 0));
+      f.while(count, () => {
+        f.set(sum, f32.add(sum, f32.mul(f32.load(a), f32.load(b))));
+        f.set(a, i32.add(a, aStep));
+        f.set(b, i32.add(b, bStep));
+        f.set(count, i32.sub(count, 1));
+      });
+      return sum;
+    },
+  );
+}

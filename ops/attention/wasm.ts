@@ -1,0 +1,283 @@
+/**
+ * Attention in WebAssembly: blocks of rows meet blocks of columns on a thread's scratch, with the
+ * softmax of each row brought up to date from block to block.
+ *
+ * Source: Dao, "FlashAttention-2" (2023), algorithm 1.
+ */
+import type { KernelSpec, View } from "../../lib/op.ts";
+import {
+  type Expr,
+  f32,
+  f32x4,
+  type FunctionBuilder,
+  i32,
+  type Local,
+  type ModuleBuilder,
+  select,
+  v128,
+} from "../../lib/backends/wasm/assembler.ts";
+import {
+  type BlockProducts,
+  blockProducts,
+  directScratchBytes,
+  packedBytes,
+  panelBytes,
+} from "../../lib/backends/wasm/block_products.ts";
+import { at } from "../../lib/backends/wasm/gemm_kernels.ts";
+import { acrossLanes } from "../../lib/backends/wasm/lane_operations.ts";
+import { exp, log } from "../../lib/backends/wasm/math.ts";
+import type { WasmArgument, WasmCall, WasmProgram } from "../../lib/backends/wasm/program.ts";
+import { eachVector, fillZero, scaleRow } from "../../lib/backends/wasm/row_kernels.ts";
+
+type I = Expr<"i32">;
+
+/** Sizes of an attention, and strides (in bytes) of its operands. */
+export interface AttentionShape {
+  readonly batch: number;
+  readonly heads: number;
+  readonly rows: number;
+  readonly columns: number;
+  readonly width: number;
+  readonly scale: number;
+  /** `[batch, head, row, element]` of every operand; `visible` has `[batch, row]`. */
+  readonly strides: readonly (readonly number[])[];
+}
+
+/** The shape of the attention of a kernel whose first inputs are q, k, v and visible. */
+export function shapeOf({ inputs, attributes }: KernelSpec): AttentionShape {
+  const [q, k, , visible] = inputs as readonly View[];
+  const [batch, heads, rows, width] = q!.shape as [number, number, number, number];
+  return {
+    ...{ batch, heads, rows, width, scale: attributes.scale, columns: k!.shape[2]! },
+    strides: inputs.map((view) =>
+      view.strides.map((stride, axis) =>
+        view === visible && view.shape[axis] === 1 ? 0 : 4 * stride
+      )
+    ),
+  };
+}
+
+/** The addresses of inputs and outputs, as arguments. */
+export function operandArguments({ inputs, outputs }: KernelSpec): WasmArgument[] {
+  return [
+    ...inputs.map(({ offset }, index) => ({
+      operand: "input" as const,
+      index,
+      offset: 4 * offset,
+    })),
+    ...outputs.map((_, index) => ({ operand: "output" as const, index })),
+  ];
+}
+
+/** The largest blocks of rows and columns for which `bytes` fits the scratch. */
+export function chooseBlocks(
+  { rows, columns }: AttentionShape,
+  scratchBytes: number,
+  bytes: (rows: number, columns: number) => number,
+): { blockRows: number; blockColumns: number } {
+  let blockRows = Math.min(rows, 128), blockColumns = Math.min(Math.ceil(columns / 8) * 8, 256);
+  while (bytes(blockRows, blockColumns) > scratchBytes && blockRows * blockColumns > 8) {
+    if (blockColumns > 8 && blockColumns >= blockRows) {
+      blockColumns = Math.ceil(blockColumns / 16) * 8;
+    } else blockRows = Math.ceil(blockRows / 2);
+  }
+  return { blockRows, blockColumns };
+}
+
+/** Parts of the scratch, one after another. */
+export function scratchParts<N extends string>(sizes: Record<N, number>): Record<N, number> {
+  let used = 0;
+  const parts = Object.entries<number>(sizes).map(([name, bytes]) => {
+    const start = used;
+    used += Math.ceil(bytes / 64) * 64;
+    return [name, start];
+  });
+  return Object.fromEntries(parts);
+}
+
+/** How many of `count` columns from `start` on the row sees, given the address of its number. */
+export function seenFrom(f: FunctionBuilder, visible: I, start: I, count: I): Local<"i32"> {
+  const seen = f.let(i32.sub(i32.load(visible), start));
+  f.set(seen, select(i32.ltS(seen, 0), i32.const(0), seen));
+  f.set(seen, i32.minU(seen, count));
+  return seen;
+}
+
+/** The most columns that one of some rows sees, between 0 and `columns`. */
+export function mostSeen(
+  f: FunctionBuilder,
+  visible: I,
+  rowStride: number,
+  count: I,
+  columns: number,
+): Local<"i32"> {
+  const most = f.local("i32");
+  f.set(most, 0);
+  f.for(0, count, 1, (row) => {
+    const seen = f.let(i32.load(at(visible, row, rowStride)));
+    f.set(most, select(i32.gtS(seen, most), seen, most));
+  });
+  f.set(most, i32.minU(most, columns));
+  return most;
+}
+
+/**
+ * Emits the softmax of one row, continued over blocks: `scores` become `exp(scale · score - max)`
+ * (zero beyond `seen`), and the row's state, its maximum and sum, is brought up to date.
+ *
+ * @returns A function of scores, columns, seen, state that gives the factor for what was summed up
+ * to now.
+ */
+function emitOnlineSoftmax(m: ModuleBuilder, scale: number) {
+  return m.func(
+    { params: ["i32", "i32", "i32", "i32"], result: "f32" },
+    (f, scores, columns, seen, state) => {
+      const factor = f32x4.const(scale, scale, scale, scale);
+      const scaled = (offset: I) => f32x4.mul(v128.load(i32.add(scores, offset)), factor);
+      const lowest = f32x4.const(-Infinity, -Infinity, -Infinity, -Infinity);
+      const highest = f.let(lowest);
+      eachVector(
+        f,
+        seen,
+        (offset) => f.set(highest, f32x4.max(highest, scaled(offset))),
+        (offset, mask) =>
+          f.set(highest, f32x4.max(highest, v128.bitselect(scaled(offset), lowest, mask))),
+      );
+      const before = f.let(v128.load32Splat(state));
+      const now = f.let(f32x4.max(before, acrossLanes(f, highest, f32x4.max)));
+      const total = f.let(f32x4.const(0, 0, 0, 0));
+      const put = (offset: I, value: Expr<"v128">) => {
+        const p = f.let(value);
+        f.store.v128(i32.add(scores, offset), p);
+        f.set(total, f32x4.add(total, p));
+      };
+      const power = (offset: I) => exp(f, f32x4.sub(scaled(offset), now));
+      eachVector(
+        f,
+        seen,
+        (offset) => put(offset, power(offset)),
+        (offset, mask) => put(offset, v128.and(power(offset), mask)),
+      );
+      const end = f.let(i32.and(i32.add(seen, 3), -4));
+      f.if(i32.ltU(end, columns), () => {
+        fillZero(f, at(scores, end, 4), i32.sub(columns, end));
+      });
+      const isFirst = f32x4.eq(before, now); // also where both are -infinity
+      const keep = f.let(
+        v128.bitselect(f32x4.const(1, 1, 1, 1), exp(f, f32x4.sub(before, now)), isFirst),
+      );
+      const sum = f32x4.add(
+        f32x4.mul(v128.load32Splat(state, 4), keep),
+        acrossLanes(f, total, f32x4.add),
+      );
+      f.store.f32(state, f32x4.lane(now, 0));
+      f.store.f32(state, f32x4.lane(sum, 0), 4);
+      return f32x4.lane(keep, 0);
+    },
+  );
+}
+
+/** q [B,H,N,D], k and v [B,H,M,D], visible → out [B,H,N,D], logsumexp [B,H,N]. */
+export function attentionWasm(spec: KernelSpec, program: WasmProgram): WasmCall[] {
+  const shape = shapeOf(spec);
+  const { batch, heads, rows, width } = shape;
+  if (batch * heads * rows * width === 0) return [];
+  const bytes = (blockRows: number, blockColumns: number) =>
+    directScratchBytes + 4 * blockRows * (blockColumns + 2) + 1024 +
+    packedBytes(blockColumns, width) + packedBytes(width, blockColumns);
+  const blocks = chooseBlocks(shape, program.scratchBytes, bytes);
+  const products = blockProducts(program);
+  const kernel = program.once(`attention ${JSON.stringify(shape)}`, (m) => {
+    const name = `attention${m.exports.length}`;
+    emitAttention(m, name, shape, blocks, products);
+    return name;
+  });
+  const chunks = batch * heads * Math.ceil(rows / blocks.blockRows);
+  return [{ name: "attention", kernel, args: operandArguments(spec), chunks }];
+}
+
+function emitAttention(
+  m: ModuleBuilder,
+  name: string,
+  { heads, rows, columns, width, scale, strides }: AttentionShape,
+  { blockRows, blockColumns }: { blockRows: number; blockColumns: number },
+  { packB, direct }: BlockProducts,
+): void {
+  const [q, k, v, visible] = strides as readonly (readonly [number, number, number, number])[];
+  const softmax = emitOnlineSoftmax(m, scale);
+  const part = scratchParts({
+    tile: directScratchBytes,
+    states: 8 * blockRows,
+    scores: 4 * blockRows * blockColumns,
+    keys: packedBytes(blockColumns, width),
+    values: packedBytes(width, blockColumns),
+  });
+  m.func({ params: ["i32", "i32", "i32"], export: name }, (f, args, chunk, scratch) => {
+    const inScratch = (where: keyof typeof part) => f.let(i32.add(scratch, part[where]));
+    const [states, scores, keys, values] = [
+      ...["states", "scores", "keys", "values"] as const,
+    ].map(inScratch) as [Local<"i32">, Local<"i32">, Local<"i32">, Local<"i32">];
+    const blocks = Math.ceil(rows / blockRows);
+    const first = f.let(i32.mul(i32.remU(chunk, blocks), blockRows));
+    const matrix = f.let(i32.divU(chunk, blocks));
+    const head = f.let(i32.remU(matrix, heads)), sample = f.let(i32.divU(matrix, heads));
+    const start = (which: number, [perSample, perHead]: readonly number[]) =>
+      at(at(i32.load(args, 4 * which), sample, perSample!), head, perHead!);
+    const queries = f.let(at(start(0, q!), first, q![2]));
+    const [firstKey, firstValue] = [f.let(start(1, k!)), f.let(start(2, v!))];
+    const seen = f.let(at(at(i32.load(args, 12), sample, visible![0]), first, visible![1]));
+    const row = f.let(at(first, matrix, rows));
+    const out = f.let(at(i32.load(args, 16), row, 4 * width));
+    const logsumexp = f.let(at(i32.load(args, 20), row, 4));
+    const count = f.let(i32.minU(i32.sub(rows, first), blockRows));
+    const most = mostSeen(f, seen, visible![1], count, columns);
+
+    f.for(0, count, 1, (i) => {
+      f.store.f32(at(states, i, 8), -Infinity);
+      f.store.f32(at(states, i, 8), 0, 4);
+    });
+    f.for(0, most, blockColumns, (from) => {
+      const n = f.let(i32.minU(i32.sub(most, from), blockColumns));
+      f.do(packB({
+        ...{ to: keys, count: n, k: width, lane: k![2], step: k![3] },
+        from: at(firstKey, from, k![2]),
+      }));
+      f.do(direct({
+        ...{ a: queries, aRow: q![2], aStep: q![3], b: keys, bPanel: panelBytes(width) },
+        ...{ c: scores, cRow: 4 * blockColumns, m: count, n, k: width, accumulate: 0, scratch },
+      }));
+      f.for(0, count, 1, (i) => {
+        const sees = seenFrom(f, at(seen, i, visible![1]), from, n);
+        const keep = f.let(
+          softmax(at(scores, i, 4 * blockColumns), n, sees, at(states, i, 8)),
+        );
+        f.if(i32.and(i32.ne(from, 0), f32.ne(keep, 1)), () => {
+          scaleRow(f, f.let(at(out, i, 4 * width)), i32.const(width), f.let(f32x4.splat(keep)));
+        });
+      });
+      f.do(packB({
+        ...{ to: values, count: width, k: n, lane: v![3], step: v![2] },
+        from: at(firstValue, from, v![2]),
+      }));
+      f.do(direct({
+        ...{ a: scores, aRow: 4 * blockColumns, aStep: 4, b: values, bPanel: panelBytes(n) },
+        ...{ c: out, cRow: 4 * width, m: count, n: width, k: n, scratch },
+        accumulate: i32.ne(from, 0),
+      }));
+    });
+    f.for(0, count, 1, (i) => {
+      const state = f.let(at(states, i, 8));
+      const to = f.let(at(out, i, 4 * width));
+      const sum = f.let(v128.load32Splat(state, 4));
+      const isSeen = f32x4.gt(sum, f32x4.const(0, 0, 0, 0));
+      // Rows of a block that no row sees were never written: they may hold anything.
+      f.if(i32.eqz(most), () => {
+        f.for(0, 4 * width, 4, (j) => f.store.i32(i32.add(to, j), 0));
+      });
+      const inverse = f.let(v128.and(f32x4.div(f32x4.const(1, 1, 1, 1), sum), isSeen));
+      scaleRow(f, to, i32.const(width), inverse);
+      const total = f32x4.add(v128.load32Splat(state), log(f, sum));
+      f.store.f32(at(logsumexp, i, 4), f32x4.lane(total, 0));
+    });
+  });
+}
