@@ -64,7 +64,7 @@ export interface GptOptions {
  * import { gptParameters } from "./gpt.ts";
  * import { gptPreset } from "./gpt_config.ts";
  *
- * assertEquals(countParameters(gptParameters(gptPreset("GPT-B"))), 110_870_784);
+ * assertEquals(countParameters(gptParameters(gptPreset("GPT-B"))), 110_888_448);
  * ```
  */
 export function gptParameters(model: GptConfig): GptParameters<Parameter> {
