@@ -74,9 +74,9 @@ const trainingSchema = z.strictObject({
 
 const samplingSchema = z.strictObject({
   order: z.enum(ORDER_NAMES).default("random").describe("Order in which tokens are sampled"),
-  schedule: z.enum(SCHEDULE_NAMES).exclude(["mar"]).default("cosine")
+  schedule: z.enum([...SCHEDULE_NAMES, "next-scale"]).exclude(["mar"]).default("cosine")
     .describe("How they are cut into sets"),
-  steps: count(8, "Number of sets, one model step each; at most the number of tokens"),
+  steps: count(8, "Number of sets, one model step each (next-scale has its own)"),
   guidance: atLeast0(2, "Scale of classifier-free guidance; 1 for none"),
   guidanceSchedule: z.enum(["constant", "linear"]).default("constant")
     .describe("constant, or linear: from 1 up in step with the known tokens"),

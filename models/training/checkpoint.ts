@@ -1,0 +1,98 @@
+/** Checkpoints: parameters and training states as safetensors files, each written atomically. */
+import {
+  readSafetensors,
+  type SafetensorsInput,
+  writeSafetensors,
+} from "../../lib/formats/safetensors.ts";
+import { type Tensor, tensor } from "../../lib/tensor.ts";
+import { treeEntries } from "../../lib/tree.ts";
+import { type Created, parametersFrom } from "../layers/parameter.ts";
+import type { TrainingState } from "./step.ts";
+
+/**
+ * Writes a tree of f32 tensors under their paths.
+ *
+ * @param path Where the file goes; until it is complete, an old one stays.
+ * @param tree Plain objects and arrays of tensors.
+ * @param metadata Texts that go with it.
+ */
+export async function saveTree(
+  path: string,
+  tree: unknown,
+  metadata: Record<string, string>,
+): Promise<void> {
+  const inputs: [string, SafetensorsInput][] = treeEntries<Tensor>(tree).map(([name, x]) => [
+    name,
+    { dtype: "F32", shape: x.shape, data: async () => await x.data() as Float32Array<ArrayBuffer> },
+  ]);
+  await writeSafetensors(path, Object.fromEntries(inputs), metadata);
+}
+
+/**
+ * Reads a tree of f32 tensors.
+ *
+ * @param path The file.
+ * @param tree Its structure, with `Parameter` leaves.
+ * @returns The tensors, and the texts that go with them.
+ * @throws {TypeError} If the file does not hold exactly these tensors.
+ */
+export async function loadTree<T>(
+  path: string,
+  tree: T,
+): Promise<{ tensors: Created<T>; metadata: Record<string, string> }> {
+  const { tensors, metadata } = await readSafetensors(path);
+  return { tensors: parametersFrom(tree, tensors, path), metadata };
+}
+
+/** What identifies the randomness and place of a training. */
+export interface Progress {
+  /** Steps made. */
+  readonly step: number;
+  /** Seed of data order and keys; with `step` it says where both are. */
+  readonly seed: number;
+}
+
+/** Writes the whole state of a training in one file, so that it is of one step always. */
+export async function saveState<P>(
+  path: string,
+  { params, optimizer, average }: TrainingState<P>,
+  progress: Progress,
+): Promise<void> {
+  const { mean, variance } = optimizer;
+  await saveTree(path, { params, mean, variance, ...(average ? { average } : {}) }, {
+    step: String(progress.step),
+    seed: String(progress.seed),
+  });
+}
+
+/**
+ * Reads the state of a training.
+ *
+ * @param path The file.
+ * @param parameters Describes the parameters P.
+ * @param hasAverage Whether there is a moving average.
+ * @returns The state, and the steps made.
+ * @throws {TypeError} If the file is of another model.
+ */
+export async function loadState<P>(
+  path: string,
+  parameters: () => unknown,
+  hasAverage: boolean,
+): Promise<{ state: TrainingState<P>; step: number }> {
+  const { tensors, metadata } = await loadTree(path, {
+    params: parameters(),
+    mean: parameters(),
+    variance: parameters(),
+    ...(hasAverage ? { average: parameters() } : {}),
+  });
+  const { params, mean, variance, average } = tensors as unknown as Record<string, P>;
+  const step = Number(metadata.step);
+  return {
+    state: {
+      params: params!,
+      optimizer: { step: tensor(step, { dtype: "i32" }), mean: mean!, variance: variance! },
+      ...(average ? { average } : {}),
+    },
+    step,
+  };
+}

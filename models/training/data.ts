@@ -1,0 +1,102 @@
+/** Images for training: datasets by configuration, batches by step, pixels as tensors and back. */
+import type { Image } from "../../lib/formats/png.ts";
+import { type Tensor, tensor } from "../../lib/tensor.ts";
+import type { RunConfig } from "../config/schema.ts";
+import { epochOrder, type ImageDataset } from "../data/dataset.ts";
+import { loadMnist } from "../data/mnist.ts";
+import { generateShapes } from "../data/shapes.ts";
+
+/** Loads or generates the images of a configuration. */
+export async function loadData({ data, seed }: RunConfig): Promise<ImageDataset> {
+  return data.source === "mnist" ? await loadMnist("all") : generateShapes({ ...data, seed });
+}
+
+/**
+ * Which examples a step sees. They follow from the seed and the step alone: every epoch has an order of its own,
+ * whose last examples are left out where they do not fill a batch.
+ *
+ * @param count Number of examples.
+ * @param batchSize Examples in a step, at most `count`.
+ * @param seed A whole number.
+ * @returns A function from the step, from 0, to the indices of its examples.
+ * @throws {RangeError} If a batch is larger than the dataset.
+ *
+ * @example
+ * ```ts
+ * import { assertEquals } from "@std/assert";
+ * import { batchesOf } from "./data.ts";
+ *
+ * const batch = batchesOf(5, 2, 0);
+ * const epoch = [...batch(0), ...batch(1)];
+ * assertEquals(new Set(epoch).size, 4);
+ * assertEquals(batchesOf(5, 2, 0)(3), batch(3));
+ * ```
+ */
+export function batchesOf(
+  count: number,
+  batchSize: number,
+  seed: number,
+): (step: number) => Uint32Array {
+  if (batchSize > count) {
+    throw new RangeError(
+      `batchesOf: expected batchSize to be at most the ${count} examples but found ${batchSize}`,
+    );
+  }
+  const stepsPerEpoch = Math.floor(count / batchSize);
+  let epoch = -1;
+  let order = new Uint32Array();
+  return (step) => {
+    const wanted = Math.floor(step / stepsPerEpoch);
+    if (wanted !== epoch) [epoch, order] = [wanted, epochOrder(count, seed, wanted)];
+    const start = (step % stepsPerEpoch) * batchSize;
+    return order.subarray(start, start + batchSize);
+  };
+}
+
+/**
+ * Images as a tensor.
+ *
+ * @param dataset The images.
+ * @param indices Which ones.
+ * @returns f32 [B, 1, H, W] in -1..1.
+ */
+export function imageBatch(
+  { images, height, width }: ImageDataset,
+  indices: ArrayLike<number>,
+): Tensor {
+  const pixels = height * width;
+  const batch = new Float32Array(indices.length * pixels);
+  for (let i = 0; i < indices.length; i++) {
+    const start = indices[i]! * pixels;
+    for (let pixel = 0; pixel < pixels; pixel++) {
+      batch[i * pixels + pixel] = images[start + pixel]! / 127.5 - 1;
+    }
+  }
+  return tensor(batch, { shape: [indices.length, 1, height, width] });
+}
+
+/**
+ * A tensor of images as images for files.
+ *
+ * @param batch f32 [B, C, H, W], where -1 is black and 1 white; C is 1, 3 or 4.
+ * @returns B images.
+ */
+export async function toImages(batch: Tensor): Promise<Image[]> {
+  const [count, channels, height, width] = batch.shape as [
+    number,
+    Image["channels"],
+    number,
+    number,
+  ];
+  const values = await batch.data();
+  const pixels = height * width;
+  return Array.from({ length: count }, (_, i) => {
+    const data = new Uint8Array(pixels * channels);
+    for (let at = 0; at < data.length; at++) {
+      const pixel = Math.floor(at / channels), channel = at % channels;
+      const value = values[(i * channels + channel) * pixels + pixel]!;
+      data[at] = Math.round(Math.min(1, Math.max(0, (value + 1) / 2)) * 255);
+    }
+    return { width, height, channels, data };
+  });
+}

@@ -1,0 +1,19 @@
+/** Where the random numbers of a run come from. */
+import { foldIn, type Key, keyFromSeed } from "../../lib/random/threefry.ts";
+
+/** Beside the epochs, which are folded into the seed's key from 0. */
+const keysOfRun = 0xffffffff;
+
+const purposes = ["tokenizer", "model", "training", "samples"] as const;
+
+/**
+ * The random key of a run for one purpose: first values of the tokenizer or the model, steps of the model's
+ * training (each a child by its number), or samples.
+ *
+ * @param seed The run's seed.
+ * @param purpose What it is for.
+ * @returns A key, another for every purpose.
+ */
+export function runKey(seed: number, purpose: typeof purposes[number]): Key {
+  return foldIn(foldIn(keyFromSeed(seed), keysOfRun), purposes.indexOf(purpose));
+}

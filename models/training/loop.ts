@@ -1,0 +1,148 @@
+/** The training loop: steps, readings of the losses, checkpoints. It continues where its last checkpoint is. */
+import { zeros } from "../../ops/create.ts";
+import { adamw } from "../../ops/optimizers/adamw.ts";
+import type { TrainingSettings } from "../config/schema.ts";
+import { loadState, saveState, saveTree } from "./checkpoint.ts";
+import { appendMetrics, type Metrics, type StageName, trimMetrics } from "./metrics.ts";
+import { type Losses, metricNames, type TrainingState, trainingStep } from "./step.ts";
+
+/** What is trained, and on what. */
+export interface Stage<P, Batch> {
+  readonly name: StageName;
+  readonly settings: TrainingSettings;
+  readonly seed: number;
+  /** Files in the run's folder: the weights, and the state that training continues from. */
+  readonly files: { readonly weights: string; readonly state: string };
+  /** Describes the parameters. */
+  parameters(): unknown;
+  /** First parameters. */
+  init(): P;
+  /** The inputs of a step, counted from 0. */
+  batch(step: number): Batch;
+  loss(params: P, batch: Batch): Losses;
+  /** The names of the losses. */
+  readonly losses: readonly string[];
+  /** How much a step works through, for the log: such as `{ name: "tokensPerSecond", perStep: 3136 }`. */
+  readonly rate: { readonly name: string; readonly perStep: number };
+}
+
+/** Told after every step. */
+export interface StageProgress {
+  readonly stage: StageName;
+  readonly step: number;
+  readonly steps: number;
+  /** What was read last. */
+  readonly metrics?: Metrics;
+}
+
+/**
+ * Trains until the number of steps is reached, from the last checkpoint if there is one. A training that was interrupted
+ * and continues gives the same weights as one that was not.
+ *
+ * @param stage What to train.
+ * @param folder The run's folder.
+ * @param report Told after every step.
+ * @returns The trained weights: the moving average if there is one.
+ * @throws {Error} If the loss is no longer a finite number.
+ */
+export async function train<P, Batch>(
+  stage: Stage<P, Batch>,
+  folder: string,
+  report: (progress: StageProgress) => void = () => {},
+): Promise<P> {
+  const { name, settings: { steps, logEvery, checkpointEvery } } = stage;
+  const logPath = `${folder}/metrics.jsonl`;
+  const names = metricNames(stage.losses);
+  const trainStep = trainingStep(stage.loss, stage.losses, stage.settings);
+
+  let { state, step } = await startingState(stage, folder);
+  let history = zeros([logEvery, names.length]);
+  let metrics: Metrics | undefined;
+  let read = { step, time: performance.now() };
+  await trimMetrics(logPath, name, step);
+  report({ stage: name, step, steps });
+  while (step < steps) {
+    ({ state, history } = trainStep(state, history, stage.batch(step)));
+    step++;
+    const saves = step % checkpointEvery === 0 || step === steps;
+    if (saves || step % logEvery === 0) {
+      const values = await history.data();
+      const time = performance.now();
+      const rows = Array.from({ length: step - read.step }, (_, i) => {
+        const row = (read.step + i) % logEvery;
+        return values.subarray(row * names.length, (row + 1) * names.length);
+      });
+      metrics = summarize(stage, step, names, rows, (time - read.time) / rows.length);
+      await appendMetrics(logPath, [metrics]);
+      read = { step, time };
+    }
+    if (saves) {
+      await save(stage, folder, state, step);
+      read.time = performance.now();
+    }
+    report({ stage: name, step, steps, metrics });
+  }
+  return state.average ?? state.params;
+}
+
+/** The state of the last checkpoint, or the first state. */
+async function startingState<P, Batch>(
+  stage: Stage<P, Batch>,
+  folder: string,
+): Promise<{ state: TrainingState<P>; step: number }> {
+  const hasAverage = stage.settings.average > 0;
+  try {
+    return await loadState<P>(`${folder}/${stage.files.state}`, stage.parameters, hasAverage);
+  } catch (error) {
+    if (!(error instanceof Deno.errors.NotFound)) throw error;
+  }
+  const params = stage.init();
+  const state = { params, optimizer: adamw.init(params) };
+  return { state: hasAverage ? { ...state, average: stage.init() } : state, step: 0 };
+}
+
+/** Writes the weights to be used, and then the state, which a training continues from. */
+async function save<P, Batch>(
+  { files, seed }: Stage<P, Batch>,
+  folder: string,
+  state: TrainingState<P>,
+  step: number,
+): Promise<void> {
+  await saveTree(`${folder}/${files.weights}`, state.average ?? state.params, {
+    step: String(step),
+  });
+  await saveState(`${folder}/${files.state}`, state, { step, seed });
+}
+
+/** A line of the log: means of the losses over the steps since the last, the other metrics of the last step. */
+function summarize(
+  { name: stage, losses, rate }: Pick<Stage<unknown, never>, "name" | "losses" | "rate">,
+  step: number,
+  names: readonly string[],
+  rows: readonly ArrayLike<number>[],
+  ms: number,
+): Metrics {
+  const values = names.map((name, column) =>
+    losses.includes(name)
+      ? rows.reduce((sum, row) => sum + row[column]!, 0) / rows.length
+      : rows.at(-1)![column]!
+  );
+  const found = Object.fromEntries(names.map((name, i) => [name, round(values[i]!)]));
+  if (!Number.isFinite(found.loss)) {
+    throw new Error(
+      `train: expected a finite loss but found ${found.loss} in the ${stage}'s steps up to ${step}`,
+    );
+  }
+  return {
+    stage,
+    step,
+    ...found,
+    [rate.name]: round(rate.perStep * 1000 / ms),
+    ms: round(ms),
+  } as unknown as Metrics;
+}
+
+/** Six digits are more than a reader needs. */
+function round(value: number): number {
+  return Number(value.toPrecision(6));
+}

@@ -1,0 +1,62 @@
+/** The log of a run: one line of JSON for every reading of the losses. */
+import { writeFileAtomically } from "../../lib/formats/atomic_write.ts";
+
+/** The trainings of a run, in their order. */
+export const stageNames = ["tokenizer", "model"] as const;
+
+/** Name of a training. */
+export type StageName = typeof stageNames[number];
+
+/** A line of the log. */
+export interface Metrics {
+  readonly stage: StageName;
+  /** Steps made. */
+  readonly step: number;
+  /** Mean of the loss since the line before. */
+  readonly loss: number;
+  /** Learning rate and gradient norm of this step, and further losses. */
+  readonly learningRate: number;
+  readonly gradientNorm: number;
+  /** Milliseconds a step. */
+  readonly ms: number;
+  readonly [further: string]: number | string;
+}
+
+/** Adds lines to a log. */
+export async function appendMetrics(path: string, lines: readonly Metrics[]): Promise<void> {
+  const text = lines.map((line) => `${JSON.stringify(line)}\n`).join("");
+  await Deno.writeTextFile(path, text, { append: true });
+}
+
+/**
+ * Reads a log.
+ *
+ * @param path The file; there may be none.
+ * @returns Its lines; one that was cut off by a crash is left out.
+ */
+export async function readMetrics(path: string): Promise<Metrics[]> {
+  let text: string;
+  try {
+    text = await Deno.readTextFile(path);
+  } catch (error) {
+    if (error instanceof Deno.errors.NotFound) return [];
+    throw error;
+  }
+  return text.split("\n").flatMap((line) => {
+    try {
+      return [JSON.parse(line) as Metrics];
+    } catch {
+      return [];
+    }
+  });
+}
+
+/** Removes what a log says about steps that are about to be made (again). */
+export async function trimMetrics(path: string, stage: StageName, step: number): Promise<void> {
+  const place = stageNames.indexOf(stage);
+  const kept = (await readMetrics(path)).filter((line) => {
+    const at = stageNames.indexOf(line.stage);
+    return at < place || (at === place && line.step <= step);
+  });
+  await writeFileAtomically(path, kept.map((line) => `${JSON.stringify(line)}\n`).join(""));
+}

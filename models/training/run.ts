@@ -1,0 +1,115 @@
+/** A run and its folder: configuration, both trainings, their codes in between, and pictures at the end. */
+import { writeFileAtomically } from "../../lib/formats/atomic_write.ts";
+import { writePng } from "../../lib/formats/png.ts";
+import { jit } from "../../lib/transforms/jit.ts";
+import type { Tensor } from "../../lib/tensor.ts";
+import { readConfig } from "../config/read.ts";
+import type { RunConfig } from "../config/schema.ts";
+import type { ImageDataset } from "../data/dataset.ts";
+import { type FmtParameters, fmtParameters } from "../fmt/network.ts";
+import type { VqConfig } from "../vq/config.ts";
+import { encodeImages, type VqParameters, vqParameters } from "../vq/vq.ts";
+import { loadTree } from "./checkpoint.ts";
+import { imageBatch, loadData } from "./data.ts";
+import { type StageProgress, train } from "./loop.ts";
+import { samplePicture, type TrainedRun } from "./samples.ts";
+import { modelStage, tokenizerStage } from "./stages.ts";
+
+/** What a run is doing. */
+export type RunProgress = StageProgress | {
+  readonly stage: "data" | "codes" | "samples";
+  readonly step: number;
+  readonly steps: number;
+};
+
+/**
+ * Trains a tokenizer and a model on its codes, and samples from them. The folder then holds `config.json`, the weights
+ * `tokenizer.safetensors` and `model.safetensors`, the states `tokenizer-optimizer.safetensors` and
+ * `optimizer.safetensors`, `metrics.jsonl` and `samples.png`. Where it holds checkpoints, the run continues from them.
+ *
+ * @param config The configuration.
+ * @param folder The run's folder.
+ * @param report Told what is being done.
+ * @throws {TypeError} If the folder's checkpoints are of another model.
+ */
+export async function trainRun(
+  config: RunConfig,
+  folder: string,
+  report: (progress: RunProgress) => void = () => {},
+): Promise<void> {
+  await Deno.mkdir(folder, { recursive: true });
+  await writeFileAtomically(`${folder}/config.json`, `${JSON.stringify(config, null, 2)}\n`);
+  report({ stage: "data", step: 0, steps: 1 });
+  const data = await loadData(config);
+  report({ stage: "data", step: 1, steps: 1 });
+  const tokenizer = await train(tokenizerStage(config, data), folder, report);
+  const codes = await encodeData(config.tokenizer, tokenizer, data, (step, steps) => {
+    report({ stage: "codes", step, steps });
+  });
+  const model = await train(modelStage(config, data, codes), folder, report);
+  const picture = await samplePicture({ config, tokenizer, model }, (step, steps) => {
+    report({ stage: "samples", step, steps });
+  });
+  await writePng(`${folder}/samples.png`, picture);
+}
+
+/**
+ * Opens a run that has made a checkpoint of its model.
+ *
+ * @param folder The run's folder.
+ * @returns Configuration and weights.
+ * @throws {Deno.errors.NotFound} If a file is missing; {RangeError} or {TypeError} if one is not as it must be.
+ */
+export async function openRun(folder: string): Promise<TrainedRun> {
+  const config = await readRunConfig(folder);
+  const weights = async <T>(name: string, tree: T) =>
+    (await loadTree(`${folder}/${name}.safetensors`, tree)).tensors;
+  return {
+    config,
+    tokenizer: await weights("tokenizer", vqParameters(config.tokenizer)) as VqParameters,
+    model: await weights("model", fmtParameters(config.model)) as FmtParameters,
+  };
+}
+
+/** Reads the configuration of a run's folder. */
+export async function readRunConfig(folder: string): Promise<RunConfig> {
+  const path = `${folder}/config.json`;
+  const text = await Deno.readTextFile(path);
+  try {
+    return readConfig(JSON.parse(text));
+  } catch (error) {
+    throw new RangeError(`${path}: ${(error as Error).message}`, { cause: error });
+  }
+}
+
+/** Images encoded together. */
+const encodeBatch = 250;
+
+/** The codes of all images [count, N], by grid index. */
+async function encodeData(
+  model: VqConfig,
+  params: VqParameters,
+  data: ImageDataset,
+  report: (done: number, total: number) => void,
+): Promise<Int32Array> {
+  const encode = jit((params: VqParameters, images: Tensor) =>
+    encodeImages(model, params, images).codes
+  );
+  const batches: Int32Array[] = [];
+  const total = Math.ceil(data.count / encodeBatch);
+  for (let batch = 0; batch < total; batch++) {
+    // The last batch repeats the last image, so that one program serves all.
+    const indices = Array.from(
+      { length: encodeBatch },
+      (_, i) => Math.min(batch * encodeBatch + i, data.count - 1),
+    );
+    const codes = encode(params, imageBatch(data, indices));
+    batches.push(await codes.data() as Int32Array);
+    codes.dispose();
+    report(batch + 1, total);
+  }
+  const perImage = batches[0]!.length / encodeBatch;
+  const all = new Int32Array(total * encodeBatch * perImage);
+  batches.forEach((codes, batch) => all.set(codes, batch * codes.length));
+  return all.subarray(0, data.count * perImage);
+}

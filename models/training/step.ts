@@ -1,0 +1,122 @@
+/** One training step as a compiled program: gradient, clipping, AdamW, moving average, and a row of metrics. */
+import type { Tensor } from "../../lib/tensor.ts";
+import { jit, type Jitted } from "../../lib/transforms/jit.ts";
+import { valueAndGrad } from "../../lib/transforms/vjp.ts";
+import { remainder } from "../../ops/arithmetic.ts";
+import { adamw, type AdamWState } from "../../ops/optimizers/adamw.ts";
+import { clipByGlobalNorm, globalNorm } from "../../ops/optimizers/clip.ts";
+import { ema } from "../../ops/optimizers/ema.ts";
+import {
+  constantSchedule,
+  cosineSchedule,
+  linearSchedule,
+  type Schedule,
+  warmup,
+} from "../../ops/optimizers/schedules.ts";
+import { stack } from "../../ops/concat.ts";
+import { expandDims } from "../../ops/reshape.ts";
+import { updateSlice } from "../../ops/scatter/scatter.ts";
+import type { TrainingSettings } from "../config/schema.ts";
+
+/** All that a training carries from step to step. */
+export interface TrainingState<P> {
+  readonly params: P;
+  /** Its `step` counts the steps made. */
+  readonly optimizer: AdamWState<P>;
+  /** Moving average of the parameters, if there is one. */
+  readonly average?: P;
+}
+
+/** A scalar to be minimized as `loss`, and others to be logged. */
+export type Losses = { readonly loss: Tensor } & Readonly<Record<string, Tensor>>;
+
+/** The compiled step; state and history are donated. */
+export type TrainingStep<P, Batch> = Jitted<
+  [state: TrainingState<P>, history: Tensor, batch: Batch],
+  { state: TrainingState<P>; history: Tensor }
+>;
+
+/** The learning rate by step. */
+export function learningRate(settings: TrainingSettings): Schedule {
+  const { schedule, learningRate, steps, finalRate } = settings;
+  const main = {
+    constant: () => constantSchedule(learningRate),
+    cosine: () => cosineSchedule(learningRate, steps, finalRate),
+    linear: () => linearSchedule(learningRate, steps, finalRate),
+  }[schedule]();
+  return warmup(settings.warmup, main);
+}
+
+/** The columns of a history of metrics: the losses by name, learning rate and gradient norm. */
+export function metricNames(losses: readonly string[]): string[] {
+  return [...losses, "learningRate", "gradientNorm"];
+}
+
+/**
+ * Makes the compiled step of a training.
+ *
+ * The metrics of step t go to row t mod R of a history f32 [R, M] that stays on the device, so that the host reads
+ * many steps at once and none waits for it.
+ *
+ * @param loss Losses of parameters and a batch.
+ * @param losses The names of the losses, in the order of the history's columns.
+ * @param settings Of AdamW, its learning rate, clipping and average.
+ * @returns A function of state, history and batch.
+ *
+ * @example
+ * ```ts
+ * import { assert } from "@std/assert";
+ * import { adamw, mean, openDevice, square, sub, type Tensor, tensor, zeros } from "../../mod.ts";
+ * import { readConfig } from "../config/read.ts";
+ * import { metricNames, trainingStep } from "./step.ts";
+ *
+ * await openDevice("reference");
+ * type Params = { x: Tensor };
+ * const step = trainingStep(
+ *   ({ x }: Params, target: Tensor) => ({ loss: mean(square(sub(x, target))) }),
+ *   ["loss"],
+ *   readConfig("smoke").tokenizerTraining,
+ * );
+ * const params: Params = { x: tensor([1]) };
+ * const first = { params, optimizer: adamw.init(params) };
+ * const history = zeros([10, metricNames(["loss"]).length]);
+ * const { state } = step(first, history, tensor([2]));
+ * assert(await state.params.x.item() > 1);
+ * ```
+ */
+export function trainingStep<P, Batch>(
+  loss: (params: P, batch: Batch) => Losses,
+  losses: readonly string[],
+  settings: TrainingSettings,
+): TrainingStep<P, Batch> {
+  const { beta1, beta2, epsilon, weightDecay, clip, average: decay } = settings;
+  const rateAt = learningRate(settings);
+  const lossAndGradient = valueAndGrad((params: P, batch: Batch) => {
+    const found = loss(params, batch);
+    return [found.loss, found] as const;
+  }, { hasAux: true });
+
+  return jit(function trainingStep({ params, optimizer, average }, history, batch) {
+    const [[, found], gradients] = lossAndGradient(params, batch);
+    const norm = globalNorm(gradients);
+    const clipped = clip > 0 ? clipByGlobalNorm(gradients, clip, norm) : gradients;
+    const rate = rateAt(optimizer.step);
+    const [updated, next] = adamw.update(params, clipped, optimizer, {
+      learningRate: rate,
+      beta1,
+      beta2,
+      epsilon,
+      weightDecay,
+    });
+    const row = stack([...losses.map((name) => found[name]!), rate, norm]);
+    const place = remainder(optimizer.step, history.shape[0]!);
+    return {
+      state: {
+        params: updated,
+        optimizer: next,
+        ...(average ? { average: ema(average, updated, decay) } : {}),
+      },
+      history: updateSlice(history, expandDims(row, 0), place, { axis: 0 }),
+    };
+  }, { donate: [0, 1] });
+}
