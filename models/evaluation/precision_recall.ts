@@ -1,4 +1,5 @@
 /** Precision and recall of samples by the neighborhoods of features, block by block on the device. */
+import { ensureDevice } from "../../lib/device.ts";
 import { type Tensor, tensor } from "../../lib/tensor.ts";
 import { jit } from "../../lib/transforms/jit.ts";
 import { add, mul, sub } from "../../ops/arithmetic.ts";
@@ -111,6 +112,7 @@ export async function precisionAndRecall(
         ` but found ${samples.size}`,
     );
   }
+  await ensureDevice();
   const [points, others] = [blocksOf(reference, block), blocksOf(samples, block)];
   const total = points.length ** 2 + others.length ** 2 + points.length * others.length;
   let done = 0;

@@ -4,9 +4,9 @@ import { EigenvalueDecomposition, Matrix } from "npm:ml-matrix@6.15.1";
 /** A Gaussian: the mean and covariance of some features. */
 export interface Gaussian {
   /** Mean [D]. */
-  readonly mean: Float64Array;
+  readonly mean: Float64Array<ArrayBuffer>;
   /** Covariance [D, D], row-major. */
-  readonly covariance: Float64Array;
+  readonly covariance: Float64Array<ArrayBuffer>;
 }
 
 /** Sums over the features seen so far, from which a {@link Gaussian} is made. */
@@ -14,7 +14,7 @@ export interface Moments {
   /** Number of features seen. */
   count: number;
   /** Their mean [D]. */
-  readonly mean: Float64Array;
+  readonly mean: Float64Array<ArrayBuffer>;
   /** The upper triangle of Σ (x - mean)(x - mean)ᵀ [D, D]. */
   readonly scatter: Float64Array;
 }

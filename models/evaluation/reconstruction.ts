@@ -1,0 +1,70 @@
+/** How well a tokenizer gives images back: PSNR, and rFID by way of `evaluate`. */
+import { evaluate, type EvaluateOptions, type Evaluation } from "./evaluate.ts";
+import { type ImageSet, openImages, type Pixels } from "./images.ts";
+
+/**
+ * The peak signal-to-noise ratio of 8-bit values, `10 log10(255² / mean square error)`, in decibels.
+ *
+ * @param original Values 0..255.
+ * @param reconstruction As many values.
+ * @returns The ratio; infinite where the values are the same.
+ * @throws {TypeError} If the numbers of values differ or are 0.
+ *
+ * @example
+ * ```ts
+ * import { assertAlmostEquals } from "@std/assert";
+ * import { psnr } from "./reconstruction.ts";
+ *
+ * assertAlmostEquals(psnr(Uint8Array.of(0, 255), Uint8Array.of(255, 0)), 0);
+ * ```
+ */
+export function psnr(original: Uint8Array, reconstruction: Uint8Array): number {
+  if (original.length === 0 || original.length !== reconstruction.length) {
+    throw new TypeError(
+      `psnr: expected as many values as the original has, ${original.length},` +
+        ` but found ${reconstruction.length}`,
+    );
+  }
+  let squares = 0;
+  for (let i = 0; i < original.length; i++) squares += (original[i]! - reconstruction[i]!) ** 2;
+  return 10 * Math.log10(255 ** 2 * original.length / squares);
+}
+
+/** The quality of reconstructions. */
+export interface ReconstructionQuality extends Evaluation {
+  /** The mean of the images' PSNR in decibels; higher is better. */
+  readonly psnr: number;
+}
+
+/**
+ * Evaluates a tokenizer: reconstructs images and compares them with the originals. Its `fid` is the
+ * rFID, of reconstructions against the very images that they are of.
+ *
+ * @param options `originals`: a folder, a `.npz` file or a set of images; `reconstruct`: encodes and
+ * decodes a batch, to images of the same size; the rest as in `evaluate`.
+ * @returns The measures.
+ */
+export async function evaluateReconstruction(
+  { originals, reconstruct, ...options }:
+    & { originals: string | ImageSet; reconstruct(images: Pixels): Promise<Uint8Array> }
+    & Omit<EvaluateOptions, "samples" | "reference">,
+): Promise<ReconstructionQuality> {
+  const reference = await openImages(originals, options);
+  let total = 0;
+  const samples: ImageSet = {
+    name: `reconstructions of ${reference.name}`,
+    count: reference.count,
+    async *batches(size) {
+      for await (const batch of reference.batches(size)) {
+        const data = await reconstruct(batch);
+        const length = data.length / batch.count;
+        for (let at = 0; at < data.length; at += length) {
+          total += psnr(batch.data.subarray(at, at + length), data.subarray(at, at + length));
+        }
+        yield { ...batch, data };
+      }
+    },
+  };
+  const evaluation = await evaluate({ ...options, samples, reference });
+  return { ...evaluation, psnr: total / reference.count };
+}
