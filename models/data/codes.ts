@@ -95,7 +95,12 @@ export async function* loadCodes(
     return augment ? Math.floor(random * dataset.augmentations) : 0;
   };
   const readNext = (): Promise<OrderedCodeBatch> | undefined => {
-    const chosen = coming.take(batch).toArray();
+    const chosen: Example[] = [];
+    while (chosen.length < batch) {
+      const { value, done } = coming.next();
+      if (done) break;
+      chosen.push(value);
+    }
     if (chosen.length === 0) return undefined;
     const indices = Uint32Array.from(chosen, ({ index }) => index);
     const position = positionAfter(chosen[chosen.length - 1], dataset.count);

@@ -144,6 +144,11 @@ export async function* loadImages(
   if (indices.length > 0) yield take();
 }
 
+/** What happens by default to a broken image: a warning that names it. */
+export function warnOfBroken({ path, message }: BrokenImage): void {
+  console.warn(`Skipped ${path}: ${message}`);
+}
+
 /** Folded into the seed's key before the epoch; `epochOrder` folds in epochs, which are smaller. */
 const AUGMENTATION_STREAM = 2 ** 31;
 
@@ -173,8 +178,7 @@ function checkedOptions(options: LoadOptions) {
     workers: options.workers ?? Math.min(Math.max(navigator.hardwareConcurrency - 1, 1), 16),
     prefetch: options.prefetch ?? 2,
     strict: options.strict ?? false,
-    onBroken: options.onBroken ??
-      (({ path, message }: BrokenImage) => console.warn(`Skipped ${path}: ${message}`)),
+    onBroken: options.onBroken ?? warnOfBroken,
   };
   const { size, batch, workers, prefetch, augmentation } = checked;
   if (!Object.hasOwn(VIEWS, augmentation)) {
