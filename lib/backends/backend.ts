@@ -19,6 +19,11 @@ export interface Executable {
    * @param buffers One buffer for each entry of `plan.bound`, in that order.
    */
   run(buffers: readonly DeviceBuffer[]): void;
+  /**
+   * The same, and the milliseconds that each step of the plan took; missing where the device cannot
+   * tell.
+   */
+  profile?(buffers: readonly DeviceBuffer[]): Promise<readonly number[]>;
   /** Releases temporaries and code. */
   dispose(): void;
 }

@@ -10,6 +10,7 @@ import { type ScalarOp, scalarOps } from "../compiler/scalar_ops.ts";
 import type { KernelOperand, TensorType } from "../op.ts";
 import { sizeOf } from "../shape.ts";
 import type { Backend, DeviceBuffer, DeviceCounters, Executable } from "./backend.ts";
+import { timeSteps } from "./time_steps.ts";
 
 /** Memory of the reference device: every element is a double, whatever its type. */
 interface Memory extends DeviceBuffer {
@@ -95,16 +96,21 @@ function toHost(type: TensorType, elements: Float64Array): HostArray {
 function prepare(plan: Plan, counters: DeviceCounters): Executable {
   const slots = plan.slotBytes.map((bytes): Memory => ({ bytes, elements: new Float64Array(0) }));
   const runs = plan.steps.map((step) => prepareStep(plan, step));
+  const run = (bound: readonly DeviceBuffer[], finished: () => void = () => {}) => {
+    const place = new Map(plan.bound.map((id, position) => [id, bound[position]!]));
+    for (const [id, { slot }] of plan.temporaries) place.set(id, slots[slot]!);
+    const elements = (id: number) =>
+      elementsOf(place.get(id)!, sizeOf(plan.buffers[id]!.type.shape));
+    for (const run of runs) {
+      run(elements);
+      finished();
+    }
+    counters.dispatches += runs.length;
+    counters.submissions++;
+  };
   return {
-    run(bound) {
-      const place = new Map(plan.bound.map((id, position) => [id, bound[position]!]));
-      for (const [id, { slot }] of plan.temporaries) place.set(id, slots[slot]!);
-      const elements = (id: number) =>
-        elementsOf(place.get(id)!, sizeOf(plan.buffers[id]!.type.shape));
-      for (const run of runs) run(elements);
-      counters.dispatches += runs.length;
-      counters.submissions++;
-    },
+    run: (bound) => run(bound),
+    profile: (bound) => timeSteps((finished) => run(bound, finished)),
     dispose() {
       for (const slot of slots) slot.elements = new Float64Array(0);
     },

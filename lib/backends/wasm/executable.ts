@@ -4,6 +4,7 @@ import { type Expr, walk } from "../../compiler/expr.ts";
 import type { KernelStep, LoopKernel, LoopStep, Plan, Step } from "../../compiler/plan.ts";
 import { sizeOf } from "../../shape.ts";
 import type { DeviceBuffer, DeviceCounters, Executable } from "../backend.ts";
+import { timeSteps } from "../time_steps.ts";
 import { wasmModule } from "./assembler.ts";
 import { emitLoop } from "./loop.ts";
 import { type LoopSchedule, scheduleLoop } from "./loop_schedule.ts";
@@ -30,8 +31,6 @@ export interface WasmHost {
   readonly pool: ThreadPool;
   readonly workspace: Workspace;
   readonly counters: DeviceCounters;
-  /** Told the time that each step took. */
-  readonly profile?: (name: string, milliseconds: number) => void;
 }
 
 /** One word of arguments: a number, or a place relative to a bound buffer or the workspace. */
@@ -58,12 +57,12 @@ export function prepare(plan: Plan, host: WasmHost): Executable {
     }
   }
   const compiler = planCompiler(plan, host);
-  const steps = plan.steps.map((step) => ({ name: step.name, run: compiler.step(step) }));
+  const steps = plan.steps.map(compiler.step);
   workspace.ensure(compiler.workspaceBytes());
   const module = compiler.module.exports.length > 0 ? pool.load(compiler.module) : undefined;
 
   // Arguments of all jobs lie in one block; addresses are written when they change.
-  const jobs = steps.flatMap(({ run }) => typeof run === "function" ? [] : run);
+  const jobs = steps.flatMap((step) => typeof step === "function" ? [] : step);
   const block = memory.malloc(4 * jobs.reduce((sum, { words }) => sum + words.length, 0));
   const patches = new Map<number | "workspace", { word: number; offset: number }[]>();
   const calls = new Map<Job, { kernel: Kernel; args: number }>();
@@ -92,25 +91,25 @@ export function prepare(plan: Plan, host: WasmHost): Executable {
     return temporary ? workspace.address() + temporary.offset : known.get(id)!;
   };
 
-  const { profile } = host;
-  return {
-    run(buffers) {
-      place("workspace", workspace.address());
-      plan.bound.forEach((id, i) => place(id, (buffers[i] as WasmBuffer).address));
-      for (const { name, run } of steps) {
-        const start = profile ? performance.now() : 0;
-        if (typeof run === "function") run(addressOf);
-        else {
-          for (const job of run) {
-            const { kernel, args } = calls.get(job)!;
-            pool.run(kernel, args, job.chunks);
-          }
+  const run = (buffers: readonly DeviceBuffer[], finished: () => void = () => {}) => {
+    place("workspace", workspace.address());
+    plan.bound.forEach((id, i) => place(id, (buffers[i] as WasmBuffer).address));
+    for (const run of steps) {
+      if (typeof run === "function") run(addressOf);
+      else {
+        for (const job of run) {
+          const { kernel, args } = calls.get(job)!;
+          pool.run(kernel, args, job.chunks);
         }
-        profile?.(name, performance.now() - start);
       }
-      counters.dispatches += steps.length;
-      counters.submissions++;
-    },
+      finished();
+    }
+    counters.dispatches += steps.length;
+    counters.submissions++;
+  };
+  return {
+    run: (buffers) => run(buffers),
+    profile: (buffers) => timeSteps((finished) => run(buffers, finished)),
     dispose() {
       memory.free(block);
       if (module) memory.free(module.address);

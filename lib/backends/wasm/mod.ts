@@ -12,15 +12,13 @@ import { createPool } from "./threads.ts";
 export interface WasmOptions {
   /** The number of threads (default the environment variable `TESSERA_THREADS`, or all cores). */
   readonly threads?: number;
-  /** Told the time that every step of every plan took. */
-  readonly profile?: (name: string, milliseconds: number) => void;
 }
 
 /**
  * Opens the WebAssembly device. Its workers start in the background; until they have, programs run
  * on fewer threads.
  *
- * @param options The number of threads, and a listener for times.
+ * @param options The number of threads.
  * @returns The device.
  *
  * @example
@@ -32,7 +30,7 @@ export interface WasmOptions {
  * device.close();
  * ```
  */
-export function openWasm({ threads, profile }: WasmOptions = {}): Promise<Backend> {
+export function openWasm({ threads }: WasmOptions = {}): Promise<Backend> {
   const memory = createMemory();
   const pool = createPool(memory, threads === undefined ? {} : { threads });
   const counters: DeviceCounters = {
@@ -47,7 +45,7 @@ export function openWasm({ threads, profile }: WasmOptions = {}): Promise<Backen
   const limits = { buffersPerKernel: 64, bytesPerBuffer: 2 ** 32 - 1 };
   const blocks = blockPool(memory, counters);
   const workspace = createWorkspace(blocks);
-  const host = { memory, pool, workspace, counters, ...(profile && { profile }) };
+  const host = { memory, pool, workspace, counters };
   return Promise.resolve({
     name: "wasm",
     description: `WebAssembly with ${pool.threads} thread${pool.threads === 1 ? "" : "s"}`,

@@ -2,18 +2,21 @@
 import { bytesPerElement, type DType } from "../../dtype.ts";
 import type { KernelStep, LoopStep, Plan, PlanBuffer, Step } from "../../compiler/plan.ts";
 import type { WgslDispatch } from "../../op.ts";
-import type { DeviceCounters, Executable } from "../backend.ts";
+import type { DeviceBuffer, DeviceCounters, Executable } from "../backend.ts";
 import { type Gpu, wholeWords } from "./device.ts";
 import { loopWgsl } from "./loop_wgsl.ts";
 import type { Allocation, Memory, WebgpuBuffer } from "./memory.ts";
 import type { Pipeline, Pipelines } from "./pipelines.ts";
 import { partsOf, splitReduction } from "./split_reduction.ts";
 import type { Temporaries } from "./temporaries.ts";
+import { createTimestamps, type Timestamps } from "./timestamps.ts";
 
 /** A dispatch, or a copy of a whole buffer, on buffers of the plan. */
 type Command =
   | {
     readonly kind: "dispatch";
+    /** The step of the plan that it belongs to. */
+    readonly step: number;
     readonly name: string;
     readonly pipeline: Pipeline;
     readonly workgroups: readonly [number, number, number];
@@ -67,10 +70,11 @@ export function prepare(runtime: Runtime, plan: Plan): Executable {
       return id;
     });
   };
-  const addDispatch = (step: LoopStep | KernelStep, dispatch: WgslDispatch) => {
+  const addDispatch = (number: number, step: LoopStep | KernelStep, dispatch: WgslDispatch) => {
     checkWorkgroups(dispatch, gpu);
     commands.push({
       kind: "dispatch",
+      step: number,
       name: dispatch.name,
       pipeline: pipelines.get(dispatch),
       workgroups: dispatch.workgroups,
@@ -81,7 +85,7 @@ export function prepare(runtime: Runtime, plan: Plan): Executable {
       groups: new Map(),
     });
   };
-  for (const step of plan.steps) {
+  for (const [number, step] of plan.steps.entries()) {
     if (step.kind === "copy") {
       const bytes = wholeWords(buffers.get(step.reads[0])!.bytes);
       if (bytes > 0) {
@@ -94,7 +98,7 @@ export function prepare(runtime: Runtime, plan: Plan): Executable {
         ? [loopDispatch(part, buffers, gpu)]
         : kernelDispatches(part, gpu);
       for (const dispatch of dispatches) {
-        if (dispatch.workgroups.every((count) => count > 0)) addDispatch(part, dispatch);
+        if (dispatch.workgroups.every((count) => count > 0)) addDispatch(number, part, dispatch);
       }
     }
   }
@@ -107,7 +111,9 @@ export function prepare(runtime: Runtime, plan: Plan): Executable {
     [...slotOf].map(([id, slot]) => [id, slots.allocations[slot]!]),
   );
   const variants = new Map<string, readonly (GPUBindGroup | undefined)[]>();
-  const dispatchCount = commands.filter(({ kind }) => kind === "dispatch").length;
+  const stepOfDispatch = commands.flatMap((command) =>
+    command.kind === "dispatch" ? [command.step] : []
+  );
 
   const bindGroup = (
     command: Command & { kind: "dispatch" },
@@ -139,25 +145,34 @@ export function prepare(runtime: Runtime, plan: Plan): Executable {
   const encode = (
     groups: readonly (GPUBindGroup | undefined)[],
     allocationOf: (id: number) => Allocation,
+    timestamps?: Timestamps,
   ) => {
     const encoder = device.createCommandEncoder();
     let pass: GPUComputePassEncoder | undefined;
     let current: Pipeline | undefined;
+    let passes = 0;
+    const endPass = () => {
+      pass?.end();
+      pass = current = undefined;
+    };
     commands.forEach((command, i) => {
       if (command.kind === "copy") {
-        pass?.end();
-        pass = current = undefined;
+        endPass();
         const from = allocationOf(command.from).gpu, to = allocationOf(command.to).gpu;
         encoder.copyBufferToBuffer(from, 0, to, 0, command.bytes);
         return;
       }
-      pass ??= encoder.beginComputePass();
+      pass ??= encoder.beginComputePass(
+        timestamps && { timestampWrites: timestamps.writes(passes++) },
+      );
       if (command.pipeline !== current) pass.setPipeline(command.pipeline.pipeline);
       current = command.pipeline;
       pass.setBindGroup(0, groups[i]!);
       pass.dispatchWorkgroups(...command.workgroups);
+      if (timestamps) endPass();
     });
-    pass?.end();
+    endPass();
+    timestamps?.resolve(encoder);
     return encoder.finish();
   };
 
@@ -171,52 +186,64 @@ export function prepare(runtime: Runtime, plan: Plan): Executable {
     if (error && !failed()) gpu.fail(new Error(`webgpu: ${error.message}`, { cause: error }));
   };
 
-  return {
-    run(given) {
-      gpu.check();
-      const failure = failed()?.pipeline.failure;
-      if (failure) throw failure;
-      const bound = given as readonly WebgpuBuffer[];
-      if (bound.length !== plan.bound.length) {
-        throw new TypeError(
-          `run: expected ${plan.bound.length} buffers but found ${bound.length}`,
+  const run = (given: readonly DeviceBuffer[], timestamps?: Timestamps) => {
+    gpu.check();
+    const failure = failed()?.pipeline.failure;
+    if (failure) throw failure;
+    const bound = given as readonly WebgpuBuffer[];
+    if (bound.length !== plan.bound.length) {
+      throw new TypeError(
+        `run: expected ${plan.bound.length} buffers but found ${bound.length}`,
+      );
+    }
+    plan.bound.forEach((id, i) => checkBound(bound[i]!, buffers.get(id)!));
+    const allocations = new Map(temporaryOf);
+    plan.bound.forEach((id, i) => allocations.set(id, bound[i]!.allocation));
+    const allocationOf = (id: number): Allocation => {
+      const allocation = allocations.get(id);
+      if (!allocation) throw new Error(`run: ${label(buffers, id)} has no place in the plan`);
+      return allocation;
+    };
+
+    const variant = bound.map(({ allocation }) => allocation.id).join();
+    const groupsOf = () => {
+      let groups = variants.get(variant);
+      if (!groups) {
+        groups = commands.map((command) =>
+          command.kind === "dispatch" ? bindGroup(command, allocationOf) : undefined
         );
+        remember(variants, variant, groups);
       }
-      plan.bound.forEach((id, i) => checkBound(bound[i]!, buffers.get(id)!));
-      const allocations = new Map(temporaryOf);
-      plan.bound.forEach((id, i) => allocations.set(id, bound[i]!.allocation));
-      const allocationOf = (id: number): Allocation => {
-        const allocation = allocations.get(id);
-        if (!allocation) throw new Error(`run: ${label(buffers, id)} has no place in the plan`);
-        return allocation;
-      };
-
-      const variant = bound.map(({ allocation }) => allocation.id).join();
-      const groupsOf = () => {
-        let groups = variants.get(variant);
-        if (!groups) {
-          groups = commands.map((command) =>
-            command.kind === "dispatch" ? bindGroup(command, allocationOf) : undefined
-          );
-          remember(variants, variant, groups);
-        }
-        return groups;
-      };
-      const submit = () => device.queue.submit([encode(groupsOf(), allocationOf)]);
-      if (validated) submit();
-      else {
-        device.pushErrorScope("validation");
-        try {
-          submit();
-        } finally {
-          gpu.watch(device.popErrorScope().then(reportFirstRun));
-        }
-        validated = true;
+      return groups;
+    };
+    const submit = () => device.queue.submit([encode(groupsOf(), allocationOf, timestamps)]);
+    if (validated) submit();
+    else {
+      device.pushErrorScope("validation");
+      try {
+        submit();
+      } finally {
+        gpu.watch(device.popErrorScope().then(reportFirstRun));
       }
-      counters.submissions++;
-      counters.dispatches += dispatchCount;
-    },
+      validated = true;
+    }
+    counters.submissions++;
+    counters.dispatches += stepOfDispatch.length;
+  };
+  /** Copies are not timed: WebGPU takes timestamps around passes only. */
+  const profile = async (given: readonly DeviceBuffer[]) => {
+    const timestamps = createTimestamps(device, stepOfDispatch.length);
+    run(given, timestamps);
+    const milliseconds = plan.steps.map(() => 0);
+    for (const [pass, duration] of (await timestamps.read()).entries()) {
+      milliseconds[stepOfDispatch[pass]!]! += duration;
+    }
+    return milliseconds;
+  };
 
+  return {
+    run: (given) => run(given),
+    ...(device.features.has("timestamp-query") && { profile }),
     dispose() {
       variants.clear();
       for (const command of commands) if (command.kind === "dispatch") command.groups.clear();
