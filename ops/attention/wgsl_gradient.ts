@@ -22,6 +22,7 @@ import {
   place,
   product,
   scaleOf,
+  type Sizes,
   sizesOf,
   storeRow,
   threads,
@@ -34,31 +35,66 @@ export function attentionGradientScratch({ inputs }: KernelSpec): number[] {
   return [4 * batch * heads * queries];
 }
 
-/** `q, k, v, visible, out, logsumexp, dout` to `dq, dk, dv`. */
+/**
+ * `q, k, v, visible, out, logsumexp, dout` to `dq, dk, dv`; no dispatch binds more than the eight
+ * buffers that every device allows.
+ */
 export function attentionGradientWgsl(spec: KernelSpec, target: WgslTarget): WgslDispatch[] {
-  return [queryGradient(spec, target), keyGradient(spec, target), valueGradient(spec, target)];
+  return [
+    outputProducts(spec, target),
+    queryGradient(spec, target),
+    keyGradient(spec, target),
+    valueGradient(spec, target),
+  ];
 }
 
-/** `dq`, a thread for each query; also leaves `delta`, the sums of `dout * out`, for `dk`. */
-function queryGradient(spec: KernelSpec, target: WgslTarget): WgslDispatch {
-  const [q, k, v, visible, out, logsumexp, dout] = spec.inputs as View[] as Seven;
+/** `deltas`, the sum of `dout * out` of each query. */
+function outputProducts(spec: KernelSpec, target: WgslTarget): WgslDispatch {
+  const [q, k, , , out, , dout] = spec.inputs as View[] as Seven;
   const sizes = sizesOf(q, k, target);
-  const { tile, queries, heads } = sizes;
+  const { workgroups, code: placed } = place(sizes.queries, threads, sizes, target);
+  const vector = (name: string, view: View, d: number | string) =>
+    vectorAt(name, view, "i", d, sizes.width);
+  const code = main(`${placed}
+  var sums = vec4<f32>();
+${
+    eachVector(sizes, (d) =>
+      `  sums = fma(${vector("dout", dout, d)}, ${vector("out", out, d)}, sums);`)
+  }
+  if (inside) { ${deltaOf(sizes, "row")} = sums.x + sums.y + sums.z + sums.w; }
+`);
+  return dispatchOf(
+    "attentionGradient deltas",
+    [input("out", 4, out), input("dout", 6, dout), { ...deltas, access: "read_write" }],
+    code,
+    workgroups,
+  );
+}
+
+const deltas: NamedBinding = {
+  name: "deltas",
+  operand: "scratch",
+  index: 0,
+  access: "read",
+  dtype: "f32",
+};
+
+function deltaOf({ heads, queries }: Sizes, row: string): string {
+  return `deltas[(b * ${heads} + h) * ${queries} + ${row}]`;
+}
+
+/** `dq`, a thread for each query. */
+function queryGradient(spec: KernelSpec, target: WgslTarget): WgslDispatch {
+  const [q, k, v, visible, , logsumexp, dout] = spec.inputs as View[] as Seven;
+  const sizes = sizesOf(q, k, target);
+  const { tile, queries } = sizes;
   const { workgroups, code: placed } = place(queries, threads, sizes, target);
   const scale = scaleOf(spec);
   const code = `${limitsDeclarations}${declareTiles(["k_tile", "v_tile"], sizes)}${
     main(`${placed}${limits(visible, sizes)}
 ${loadRow("q_row", "q", q, "i", sizes)}
 ${loadRow("g_row", "dout", dout, "i", sizes)}
-  var delta_v = vec4<f32>();
-${
-      eachVector(
-        sizes,
-        (d) =>
-          `  delta_v = fma(g_row[${d}], ${vectorAt("out", out, "i", d, sizes.width)}, delta_v);`,
-      )
-    }
-  let delta = delta_v.x + delta_v.y + delta_v.z + delta_v.w;
+  let delta = ${deltaOf(sizes, "i")};
   let normalizer = ${asF32(logsumexp, `logsumexp[${elementAt(logsumexp, ["b", "h", "i"])}]`)};
   ${declareRow("dq_row", sizes)}
   for (var start = 0; start < end; start += ${tile}) {
@@ -78,7 +114,6 @@ ${addScaled("dq_row", "ds", "k_tile", "j", sizes)}
     workgroupBarrier();
   }
   if (inside) {
-    deltas[(b * ${heads} + h) * ${queries} + row] = delta;
 ${storeRow("dq", spec.outputs[0]!, "row", "dq_row", scale, sizes)}
   }
 `)
@@ -90,11 +125,10 @@ ${storeRow("dq", spec.outputs[0]!, "row", "dq_row", scale, sizes)}
       input("k", 1, k),
       input("v", 2, v),
       input("visible", 3, visible),
-      input("out", 4, out),
       input("logsumexp", 5, logsumexp),
       input("dout", 6, dout),
       output("dq", 0, spec.outputs[0]!),
-      { name: "deltas", operand: "scratch", index: 0, access: "read_write", dtype: "f32" },
+      deltas,
     ],
     code,
     workgroups,
@@ -105,7 +139,6 @@ ${storeRow("dq", spec.outputs[0]!, "row", "dq_row", scale, sizes)}
 function keyGradient(spec: KernelSpec, target: WgslTarget): WgslDispatch {
   const [q, k, v, visible, , logsumexp, dout] = spec.inputs as View[] as Seven;
   const sizes = sizesOf(q, k, target);
-  const { queries, heads } = sizes;
   return keySide(spec, target, {
     name: "attentionGradient dk",
     registers: [{ register: "k_row", name: "k", view: k }, {
@@ -118,7 +151,7 @@ function keyGradient(spec: KernelSpec, target: WgslTarget): WgslDispatch {
         name: "normalizers",
         value: asF32(logsumexp, `logsumexp[${elementAt(logsumexp, ["b", "h", "r"])}]`),
       },
-      { name: "delta_tile", value: `deltas[(b * ${heads} + h) * ${queries} + r]` },
+      { name: "delta_tile", value: deltaOf(sizes, "r") },
     ],
     pair: `${product("dp", "v_row", "g_tile", "r", sizes)}
       let ds = exp(s * ${scaleOf(spec)} - normalizers[r]) * (dp - delta_tile[r]) * ${
@@ -134,7 +167,7 @@ function keyGradient(spec: KernelSpec, target: WgslTarget): WgslDispatch {
       input("visible", 3, visible),
       input("logsumexp", 5, logsumexp),
       input("dout", 6, dout),
-      { name: "deltas", operand: "scratch", index: 0, access: "read", dtype: "f32" },
+      deltas,
     ],
   });
 }
