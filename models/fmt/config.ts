@@ -32,8 +32,8 @@ export const fmtSchema = z.strictObject({
   queryPosition: z.enum(["sincos", "learned", "none"]).default("sincos").describe(
     "Position added to the decoder's query vector: a fixed 2D sine-cosine table, a learned table, or none",
   ),
-  queryPositionScale: z.number().positive().default(0.03).describe(
-    "Amplitude of the sine-cosine table; 0.03 has the mean square of N(0, 0.02), and trains faster than 1",
+  queryPositionScale: z.number().positive().default(1).describe(
+    "Root mean square of the sine-cosine table in units of initScale: at 1, all embeddings start alike",
   ),
   encoderFinalNorm: z.boolean().default(false)
     .describe("Whether the encoder's output is normalized before cross-attention"),

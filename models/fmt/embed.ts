@@ -47,10 +47,13 @@ function positionTable(model: FmtConfig, params: FmtParameters): Tensor | undefi
   switch (model.queryPosition) {
     case "learned":
       return params.pos_embedding!.weight;
-    case "sincos":
-      return tensor(sineCosineTable(model.grid, model.dim, model.queryPositionScale), {
+    case "sincos": {
+      // The mean square of sines and cosines is 1/2.
+      const amplitude = Math.SQRT2 * model.queryPositionScale * model.initScale;
+      return tensor(sineCosineTable(model.grid, model.dim, amplitude), {
         shape: [tokenCount(model), model.dim],
       });
+    }
     case "none":
       return undefined;
   }
