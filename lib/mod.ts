@@ -5,6 +5,7 @@ export { closeDevices, currentDevice, type DeviceChoice, openDevice } from "./de
 export { bytesPerElement, type DType, type HostArray, promote } from "./dtype.ts";
 export * from "./formats/npy.ts";
 export * from "./formats/png.ts";
+export { openPytorch } from "./formats/pytorch.ts";
 export * from "./formats/safetensors.ts";
 export type {
   Attributes,

@@ -9,6 +9,29 @@ export {
   type FmtTrainingInputs,
 } from "./fmt/fmt.ts";
 export { sample, type SampleOptions, type SampleProgress } from "./fmt/sample.ts";
+export { convertWeights, findLlamagenModel, type LlamagenModel } from "./llamagen/convert.ts";
+export { type GptInputs, gptLogits, gptLoss, type GptOptions } from "./llamagen/gpt.ts";
+export {
+  gpt,
+  type GptConfig,
+  type GptInput,
+  gptPreset,
+  gptPresets,
+} from "./llamagen/gpt_config.ts";
+export { type GptProgress, type GptSampleOptions, sampleGpt } from "./llamagen/gpt_sample.ts";
+export {
+  decodeLlamagenCodes,
+  encodeLlamagenImages,
+  reconstructLlamagenImages,
+} from "./llamagen/vq.ts";
+export {
+  llamagenVq,
+  type LlamagenVqConfig,
+  type LlamagenVqInput,
+  llamagenVqPresets,
+} from "./llamagen/vq_config.ts";
+export { warmStart } from "./llamagen/warm_start.ts";
+export { loadParameters } from "./llamagen/weights.ts";
 export { apply, describe, init, type Model, readModel } from "./model.ts";
 export { lossWeights, makeTrainingBatch, type TrainingBatch } from "./sar/batch.ts";
 export { countSets, drawIntervals, drawOrder } from "./sar/draw.ts";

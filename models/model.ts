@@ -6,6 +6,20 @@ import { type FmtConfig, fmtSchema } from "./fmt/config.ts";
 import { type FmtInputs, fmtLogits, type FmtOptions } from "./fmt/fmt.ts";
 import { type FmtParameters, fmtParameters } from "./fmt/network.ts";
 import { createParameters, type Parameter } from "./layers/parameter.ts";
+import {
+  type GptInputs,
+  gptLogits,
+  type GptOptions,
+  type GptParameters,
+  gptParameters,
+} from "./llamagen/gpt.ts";
+import { type GptConfig, gptSchema } from "./llamagen/gpt_config.ts";
+import {
+  type LlamagenVqParameters,
+  llamagenVqParameters,
+  reconstructLlamagenImages,
+} from "./llamagen/vq.ts";
+import { type LlamagenVqConfig, llamagenVqSchema } from "./llamagen/vq_config.ts";
 import { type VqConfig, vqSchema } from "./vq/config.ts";
 import { reconstructImages, type VqParameters, vqParameters } from "./vq/vq.ts";
 
@@ -13,6 +27,18 @@ import { reconstructImages, type VqParameters, vqParameters } from "./vq/vq.ts";
 interface Kinds {
   fmt: { config: FmtConfig; params: FmtParameters; inputs: FmtInputs; options: FmtOptions };
   vq: { config: VqConfig; params: VqParameters; inputs: Tensor; options: undefined };
+  "llamagen-gpt": {
+    config: GptConfig;
+    params: GptParameters;
+    inputs: GptInputs;
+    options: GptOptions;
+  };
+  "llamagen-vq": {
+    config: LlamagenVqConfig;
+    params: LlamagenVqParameters;
+    inputs: Tensor;
+    options: undefined;
+  };
 }
 
 /** The names of the kinds of models. */
@@ -39,6 +65,12 @@ interface Entry<M extends Model> {
 const kinds: { readonly [K in Kind]: Entry<Kinds[K]["config"]> } = {
   fmt: { schema: fmtSchema, parameters: fmtParameters, apply: fmtLogits },
   vq: { schema: vqSchema, parameters: vqParameters, apply: reconstructImages },
+  "llamagen-gpt": { schema: gptSchema, parameters: gptParameters, apply: gptLogits },
+  "llamagen-vq": {
+    schema: llamagenVqSchema,
+    parameters: llamagenVqParameters,
+    apply: (model, params, images) => reconstructLlamagenImages(model, params, images).images,
+  },
 };
 
 function entryOf<M extends Model>(model: M): Entry<M> {

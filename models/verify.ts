@@ -5,6 +5,7 @@ import { compare, compareTensor, type Comparison, tolerances } from "./compariso
 import { readFmtFixture } from "./fmt/fixture.ts";
 import { verifySampling } from "./fmt/verify_sample.ts";
 import { mask, verifyTraining } from "./fmt/verify_train.ts";
+import { findLlamagenVerifier } from "./llamagen/verify.ts";
 import { visibleCounts } from "./sar/masks.ts";
 
 export type { Comparison };
@@ -24,8 +25,9 @@ interface Found {
 }
 
 /**
- * Compares a folder of fixtures of the Fully Masked Transformer with what the current device computes: one case
- * (a folder with `config.json`), or a folder in which cases, `masks.json` and `rope_tables.safetensors` lie at any depth.
+ * Compares a folder of fixtures of the Fully Masked Transformer and of LlamaGen's models with what the current device
+ * computes: one case (a folder with `config.json`), or a folder in which cases, `masks.json` and
+ * `rope_tables.safetensors` lie at any depth.
  *
  * @param folder Path of the folder.
  * @param onFixture Called with each fixture when it is done.
@@ -44,7 +46,7 @@ export async function verifyFixtures(
   }
   if (verified.length === 0) {
     throw new RangeError(
-      `verifyFixtures: expected ${folder} to hold a fixture (config.json of kind train or sample) but found none`,
+      `verifyFixtures: expected ${folder} to hold a fixture (a config.json of a case) but found none`,
     );
   }
   return verified;
@@ -69,9 +71,10 @@ async function findFixtures(folder: string, name: string): Promise<Found[]> {
     .sort((a, b) => a.name < b.name ? -1 : 1);
   const names = new Set(entries.map((entry) => entry.name));
   if (names.has("config.json")) {
-    const { kind, model } = JSON.parse(await Deno.readTextFile(`${folder}/config.json`));
-    const isCase = (kind === "train" || kind === "sample") && model?.n_enc !== undefined;
-    return isCase ? [{ name: name || folder, verify: () => verifyFixture(folder) }] : [];
+    const config = JSON.parse(await Deno.readTextFile(`${folder}/config.json`));
+    const isCase = (config.kind === "train" || config.kind === "sample") && config.model?.n_enc;
+    const verify = isCase ? verifyFixture : findLlamagenVerifier(config);
+    return verify ? [{ name: name || folder, verify: () => verify(folder) }] : [];
   }
   const found: Found[] = [];
   for (const entry of entries) {

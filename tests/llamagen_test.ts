@@ -26,10 +26,10 @@ import {
   verifyLlamagenVq,
 } from "../models/llamagen/verify.ts";
 import {
-  encodeImages,
+  encodeLlamagenImages,
   type LlamagenVqParameters,
   llamagenVqParameters,
-  reconstructImages,
+  reconstructLlamagenImages,
 } from "../models/llamagen/vq.ts";
 import { llamagenVq } from "../models/llamagen/vq_config.ts";
 import { warmStart } from "../models/llamagen/warm_start.ts";
@@ -198,7 +198,7 @@ testOnDevices(
         codebook: await size(gradients.quantize.embedding.weight),
       };
     };
-    const run = (params: LlamagenVqParameters) => reconstructImages(model, params, images);
+    const run = (params: LlamagenVqParameters) => reconstructLlamagenImages(model, params, images);
     const reconstruction = await largest((params) => sum(square(run(params).images)));
     assert(reconstruction.encoder > 1e-3);
     assertEquals(reconstruction.codebook, 0);
@@ -343,7 +343,7 @@ Deno.test("wrong configurations and inputs are refused", async () => {
   );
   const { model: vq, params: vqParams } = makeVq();
   assertThrows(
-    () => encodeImages(vq, vqParams, normal(key(0), [1, 3, 4, 5])),
+    () => encodeLlamagenImages(vq, vqParams, normal(key(0), [1, 3, 4, 5])),
     TypeError,
     "multiples of 2, but found shape [1, 3, 4, 5]",
   );

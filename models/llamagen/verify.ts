@@ -14,9 +14,9 @@ import { gptLogits, gptLoss, type GptParameters, gptParameters, gptRotation } fr
 import { gpt } from "./gpt_config.ts";
 import { sampleGpt } from "./gpt_sample.ts";
 import {
-  decodeCodes,
+  decodeLlamagenCodes,
   decodeVectors,
-  encodeImages,
+  encodeLlamagenImages,
   type LlamagenVqParameters,
   llamagenVqParameters,
 } from "./vq.ts";
@@ -25,6 +25,20 @@ import { loadParameters } from "./weights.ts";
 
 /** Largest absolute differences of decoded images and of filtered probabilities. */
 const decodedTolerance = 5e-4, probabilityTolerance = 1e-6;
+
+/**
+ * Tells by its `config.json` which of LlamaGen's fixtures a folder holds.
+ *
+ * @param config What the file says.
+ * @returns The function that compares such a folder; undefined if it is none of LlamaGen's.
+ */
+export function findLlamagenVerifier(
+  config: { args?: Record<string, unknown>; cases?: unknown },
+): ((folder: string) => Promise<Comparison[]>) | undefined {
+  if (config.args?.encoder_ch_mult) return verifyLlamagenVq;
+  if (config.args?.n_layer) return verifyLlamagenGpt;
+  if (config.cases) return verifyLlamagenFilter;
+}
 
 const vqSchema = z.object({
   args: z.object({
@@ -63,11 +77,11 @@ export async function verifyLlamagenVq(folder: string): Promise<Comparison[]> {
     `${folder}/weights.safetensors`,
   );
   const encode = jit((params: LlamagenVqParameters, images: Tensor) => {
-    const encoding = encodeImages(model, params, images);
+    const encoding = encodeLlamagenImages(model, params, images);
     return { ...encoding, decoded: decodeVectors(model, params, encoding.quantized) };
   });
   const decode = jit((params: LlamagenVqParameters, codes: Tensor) =>
-    decodeCodes(model, params, codes)
+    decodeLlamagenCodes(model, params, codes)
   );
   const rows: Comparison[] = [];
   for (const file of await fileNames(folder)) {

@@ -8,18 +8,21 @@ import { showShape } from "../../lib/shape.ts";
 import type { Tensor } from "../../lib/tensor.ts";
 import { stopGradient } from "../../lib/transforms/vjp.ts";
 import { silu } from "../../ops/activations.ts";
-import { add, mul, sub } from "../../ops/arithmetic.ts";
-import { embedding } from "../../ops/gather.ts";
-import { matmul } from "../../ops/matmul/matmul.ts";
+import { sub } from "../../ops/arithmetic.ts";
 import { square } from "../../ops/power.ts";
-import { mean, sum } from "../../ops/reduce.ts";
-import { reshape } from "../../ops/reshape.ts";
-import { argmax, l2Normalize } from "../../ops/statistics.ts";
-import { transpose } from "../../ops/transpose.ts";
+import { mean } from "../../ops/reduce.ts";
 import { upsampleNearest } from "../../ops/upsample.ts";
+import {
+  type Codebook,
+  codebookParameters,
+  codeVectors,
+  quantize,
+  type Quantized,
+  straightThrough,
+} from "../layers/codebook.ts";
 import { applyConv2d, type Conv2d, conv2dParameters } from "../layers/conv2d.ts";
 import { type GroupNorm, groupNormParameters } from "../layers/group_norm.ts";
-import { Parameter } from "../layers/parameter.ts";
+import type { Parameter } from "../layers/parameter.ts";
 import {
   applyLevel,
   applyMiddle,
@@ -54,7 +57,7 @@ export interface DecoderLevel<Leaf = Tensor> extends LevelBlocks<Leaf> {
 export interface LlamagenVqParameters<Leaf = Tensor> {
   readonly encoder: Half<EncoderLevel<Leaf>, Leaf>;
   readonly decoder: Half<DecoderLevel<Leaf>, Leaf>;
-  readonly quantize: { readonly embedding: { readonly weight: Leaf } };
+  readonly quantize: Codebook<Leaf>;
   readonly quant_conv: Conv2d<Leaf>;
   readonly post_quant_conv: Conv2d<Leaf>;
 }
@@ -80,9 +83,7 @@ export function llamagenVqParameters(model: LlamagenVqConfig): LlamagenVqParamet
   return {
     encoder: encoderParameters(model),
     decoder: decoderParameters(model),
-    quantize: {
-      embedding: { weight: new Parameter([codes, codeChannels], { normal: codeChannels ** -0.5 }) },
-    },
+    quantize: codebookParameters(codes, codeChannels),
     quant_conv: conv2dParameters(latentChannels, codeChannels, 1),
     post_quant_conv: conv2dParameters(codeChannels, latentChannels, 1),
   };
@@ -139,7 +140,7 @@ export interface EncodedImages extends Quantized {
  * @returns Codes i32 [B, h, w] and what led to them.
  * @throws {TypeError} If the images have another shape.
  */
-export function encodeImages(
+export function encodeLlamagenImages(
   model: LlamagenVqConfig,
   params: LlamagenVqParameters,
   images: Tensor,
@@ -148,7 +149,7 @@ export function encodeImages(
   const [, channels, height, width] = images.shape;
   if (images.rank !== 4 || channels !== 3 || height! % factor !== 0 || width! % factor !== 0) {
     throw new TypeError(
-      `encodeImages: expected images [B, 3, H, W], H and W multiples of ${factor}, but found shape ${
+      `encodeLlamagenImages: expected images [B, 3, H, W], H and W multiples of ${factor}, but found shape ${
         showShape(images.shape)
       }`,
     );
@@ -165,61 +166,6 @@ export function encodeImages(
   return { encoded, latent, ...quantize(model, params, latent) };
 }
 
-/** What the codebook needs of a configuration. */
-export type CodeSettings = Pick<LlamagenVqConfig, "normalizeCodes">;
-
-/** Latents and the codes nearest to them. */
-export interface Quantized {
-  /** The code of each place i32 [B, h, w]. */
-  readonly codes: Tensor;
-  /** The latents as they are compared, of length 1 if codes are normalized [B, C, h, w]. */
-  readonly compared: Tensor;
-  /** The codes' vectors [B, C, h, w]. */
-  readonly quantized: Tensor;
-}
-
-/**
- * Finds the nearest row of the codebook for every latent.
- *
- * @param model The configuration.
- * @param params Its parameters.
- * @param latent Latents [B, C, h, w].
- * @returns Codes i32 [B, h, w], and the vectors compared.
- */
-export function quantize(
-  model: CodeSettings,
-  params: Pick<LlamagenVqParameters, "quantize">,
-  latent: Tensor,
-): Quantized {
-  const compared = model.normalizeCodes ? l2Normalize(latent, { axis: 1 }) : latent;
-  const table = codebook(model, params);
-  const [batch, channels, height, width] = compared.shape as [number, number, number, number];
-  const rows = reshape(transpose(compared, [0, 2, 3, 1]), [batch * height * width, channels]);
-  // |z - e|² is least where z·e - |e|²/2 is greatest.
-  const closeness = sub(
-    matmul(rows, transpose(table)),
-    mul(sum(square(table), { axes: -1 }), 0.5),
-  );
-  const codes = reshape(argmax(closeness), [batch, height, width]);
-  return { codes, compared, quantized: codeVectors(model, params, codes) };
-}
-
-/** The vectors [B, C, h, w] of codes i32 [B, h, w]. */
-export function codeVectors(
-  model: CodeSettings,
-  params: Pick<LlamagenVqParameters, "quantize">,
-  codes: Tensor,
-): Tensor {
-  return transpose(embedding(codebook(model, params), codes), [0, 3, 1, 2]);
-}
-
-function codebook(
-  { normalizeCodes }: CodeSettings,
-  { quantize: { embedding: { weight } } }: Pick<LlamagenVqParameters, "quantize">,
-): Tensor {
-  return normalizeCodes ? l2Normalize(weight) : weight;
-}
-
 /**
  * Decodes codes.
  *
@@ -228,7 +174,7 @@ function codebook(
  * @param codes Codes i32 [B, h, w].
  * @returns Images [B, 3, H, W], about -1..1, not clamped.
  */
-export function decodeCodes(
+export function decodeLlamagenCodes(
   model: LlamagenVqConfig,
   params: LlamagenVqParameters,
   codes: Tensor,
@@ -262,16 +208,16 @@ export function decodeVectors(
  * @returns The images again, their codes, and two scalar losses: `codebook`, which draws the codes to the latents,
  * and `commitment`, which draws the latents to the codes (LlamaGen adds it times 0.25).
  */
-export function reconstructImages(
+export function reconstructLlamagenImages(
   model: LlamagenVqConfig,
   params: LlamagenVqParameters,
   images: Tensor,
 ): { images: Tensor; codes: Tensor; codebook: Tensor; commitment: Tensor } {
-  const { codes, compared, quantized } = encodeImages(model, params, images);
+  const encoding = encodeLlamagenImages(model, params, images);
+  const { codes, compared, quantized } = encoding;
   const distance = (a: Tensor, b: Tensor) => mean(square(sub(a, stopGradient(b))));
-  const passed = add(compared, stopGradient(sub(quantized, compared)));
   return {
-    images: decodeVectors(model, params, passed),
+    images: decodeVectors(model, params, straightThrough(encoding)),
     codes,
     codebook: distance(quantized, compared),
     commitment: distance(compared, quantized),

@@ -12,9 +12,16 @@ import { add, mul, sub } from "../../ops/arithmetic.ts";
 import { square } from "../../ops/power.ts";
 import { mean } from "../../ops/reduce.ts";
 import { upsampleNearest } from "../../ops/upsample.ts";
+import {
+  type Codebook,
+  codebookParameters,
+  codeVectors,
+  quantize,
+  type Quantized,
+  straightThrough,
+} from "../layers/codebook.ts";
 import { applyConv2d, type Conv2d, conv2dParameters } from "../layers/conv2d.ts";
-import { Parameter } from "../layers/parameter.ts";
-import { codeVectors, quantize, type Quantized } from "../llamagen/vq.ts";
+import type { Parameter } from "../layers/parameter.ts";
 import type { VqConfig } from "./config.ts";
 
 /** Parameters of the tokenizer; their paths are the names in files of weights. */
@@ -27,7 +34,7 @@ export interface VqParameters<Leaf = Tensor> {
   };
   /** To the width of the codebook, 1×1. */
   readonly quant_conv: Conv2d<Leaf>;
-  readonly quantize: { readonly embedding: { readonly weight: Leaf } };
+  readonly quantize: Codebook<Leaf>;
   readonly decoder: {
     /** From the width of the codebook, 3×3, on the token grid. */
     readonly in: Conv2d<Leaf>;
@@ -56,9 +63,7 @@ export function vqParameters(model: VqConfig): VqParameters<Parameter> {
       out: conv2dParameters(deepest, deepest, 3),
     },
     quant_conv: conv2dParameters(deepest, codeChannels, 1),
-    quantize: {
-      embedding: { weight: new Parameter([codes, codeChannels], { normal: codeChannels ** -0.5 }) },
-    },
+    quantize: codebookParameters(codes, codeChannels),
     decoder: {
       in: conv2dParameters(codeChannels, first, 3),
       up: levels.map((width, level) => conv2dParameters(decoderChannels[level]!, width, 3)),
@@ -116,8 +121,7 @@ function decodeVectors({ decoder }: VqParameters, vectors: Tensor): Tensor {
 
 /** Encodes and decodes images [B, C, H, W]; gradients pass the choice of codes straight through. */
 export function reconstructImages(model: VqConfig, params: VqParameters, images: Tensor): Tensor {
-  const { compared, quantized } = encodeImages(model, params, images);
-  return decodeVectors(params, straightThrough(compared, quantized));
+  return decodeVectors(params, straightThrough(encodeImages(model, params, images)));
 }
 
 /** The terms of the training loss, scalars. */
@@ -157,8 +161,9 @@ export interface VqLoss {
  * ```
  */
 export function vqLoss(model: VqConfig, params: VqParameters, images: Tensor): VqLoss {
-  const { compared, quantized } = encodeImages(model, params, images);
-  const decoded = decodeVectors(params, straightThrough(compared, quantized));
+  const encoding = encodeImages(model, params, images);
+  const { compared, quantized } = encoding;
+  const decoded = decodeVectors(params, straightThrough(encoding));
   const distance = (a: Tensor, b: Tensor) => mean(square(sub(a, b)));
   const reconstruction = distance(decoded, images);
   const codebook = distance(quantized, stopGradient(compared));
@@ -168,9 +173,4 @@ export function vqLoss(model: VqConfig, params: VqParameters, images: Tensor): V
     reconstruction,
     codebook,
   };
-}
-
-/** The codes' vectors, with the gradient of the latents. */
-function straightThrough(compared: Tensor, quantized: Tensor): Tensor {
-  return add(compared, stopGradient(sub(quantized, compared)));
 }
