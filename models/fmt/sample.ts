@@ -84,6 +84,25 @@ export interface SampleProgress {
  * @returns Tokens i32 [B, N] by grid index.
  * @throws {TypeError} If the labels, the order or the given tokens do not fit, or a key is missing.
  * @throws {RangeError} If the order is no permutation, the intervals do not add up to N, or an option is out of range.
+ *
+ * @example
+ * ```ts
+ * import { assertEquals } from "@std/assert";
+ * import { openDevice } from "../../lib/device.ts";
+ * import { key } from "../../ops/random.ts";
+ * import { init } from "../model.ts";
+ * import { parseRecipe } from "../sar/recipe.ts";
+ * import { drawSampling } from "../sar/sampling.ts";
+ * import { fmt } from "./config.ts";
+ * import { sample } from "./sample.ts";
+ *
+ * await openDevice("reference");
+ * const grid = { height: 2, width: 3 };
+ * const model = fmt({ grid, dim: 8, heads: 2, encoderLayers: 1, decoderLayers: 1, vocabulary: 5, classes: 2 });
+ * const drawn = drawSampling(parseRecipe("random-3-random"), grid, [0, 1], 2);
+ * const tokens = await sample(model, init(model, key(0)), { labels: [0, 1], ...drawn, guidance: 2 });
+ * assertEquals(tokens.shape, [2, 6]);
+ * ```
  */
 export async function sample(
   model: FmtConfig,

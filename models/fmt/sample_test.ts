@@ -7,8 +7,8 @@ import { key } from "../../ops/random.ts";
 import { testOnDevices } from "../../tests/devices.ts";
 import { init } from "../model.ts";
 import { visibleCounts } from "../sar/masks.ts";
-import { drawIntervals, drawOrder } from "../sar/draw.ts";
 import { parseRecipe } from "../sar/recipe.ts";
+import { drawSampling } from "../sar/sampling.ts";
 import { fmt, type FmtInput } from "./config.ts";
 import { fmtLogits } from "./fmt.ts";
 import { sample, type SampleOptions } from "./sample.ts";
@@ -36,16 +36,9 @@ function makeModel(config: FmtInput = {}) {
 }
 
 function recipeOptions(name: string, images: number): SampleOptions {
-  const recipe = parseRecipe(name);
-  const orders = Array.from(
-    { length: recipe.order === "random" ? images : 1 },
-    (_, i) => [...drawOrder(recipe, grid, [1, i])],
-  );
   return {
     labels: Array.from({ length: images }, (_, i) => i % 3),
-    order: orders.flat(),
-    intervals: drawIntervals(recipe, grid, [2, 3]),
-    key: keyFromSeed(7),
+    ...drawSampling(parseRecipe(name), grid, keyFromSeed(7), images),
   };
 }
 
