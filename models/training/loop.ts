@@ -59,7 +59,7 @@ export async function train<P, Batch>(
   let history = zeros([logEvery, names.length]);
   let metrics: Metrics | undefined;
   let read = { step, time: performance.now() };
-  await trimMetrics(logPath, name, step);
+  if (step < steps) await trimMetrics(logPath, name, step);
   report({ stage: name, step, steps });
   while (step < steps) {
     ({ state, history } = trainStep(state, history, stage.batch(step)));

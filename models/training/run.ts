@@ -58,12 +58,17 @@ export async function trainRun(
  *
  * @param folder The run's folder.
  * @returns Configuration and weights.
- * @throws {Deno.errors.NotFound} If a file is missing; {RangeError} or {TypeError} if one is not as it must be.
+ * @throws {Deno.errors.NotFound} If a file is missing; {RangeError} if one does not fit the configuration.
  */
 export async function openRun(folder: string): Promise<TrainedRun> {
   const config = await readRunConfig(folder);
-  const weights = async <T>(name: string, tree: T) =>
-    (await loadTree(`${folder}/${name}.safetensors`, tree)).tensors;
+  const weights = async (name: string, tree: unknown) => {
+    try {
+      return (await loadTree(`${folder}/${name}.safetensors`, tree)).tensors;
+    } catch (error) {
+      throw error instanceof TypeError ? new RangeError(error.message, { cause: error }) : error;
+    }
+  };
   return {
     config,
     tokenizer: await weights("tokenizer", vqParameters(config.tokenizer)) as VqParameters,

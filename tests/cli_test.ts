@@ -1,0 +1,187 @@
+/** The command line as a person uses it: exit codes, messages, and a run from training to pictures. */
+import {
+  assert,
+  assertEquals,
+  assertMatch,
+  assertNotEquals,
+  assertStringIncludes,
+} from "@std/assert";
+import { join } from "@std/path";
+import { readSafetensors } from "../lib/formats/safetensors.ts";
+import { decodePng } from "../lib/formats/png.ts";
+
+const cli = new URL("../cli.ts", import.meta.url).href;
+const root = new URL("..", import.meta.url);
+
+/** Runs the command line to its end, or kills it once `until` says so. */
+async function run(
+  args: readonly string[],
+  until?: () => Promise<boolean>,
+): Promise<{ code: number; out: string; err: string }> {
+  const command = new Deno.Command(Deno.execPath(), {
+    args: ["run", "-A", cli, ...args],
+    cwd: root,
+    env: { NO_COLOR: "1", TESSERA_DEVICE: "wasm" },
+    stdout: "piped",
+    stderr: "piped",
+  });
+  const child = command.spawn();
+  const ended = child.output();
+  if (until) {
+    while (!await until()) await new Promise((resolve) => setTimeout(resolve, 5));
+    try {
+      child.kill("SIGKILL");
+    } catch {
+      // It has ended by itself.
+    }
+  }
+  const { code, stdout, stderr } = await ended;
+  const decode = (bytes: Uint8Array) => new TextDecoder().decode(bytes);
+  return { code, out: decode(stdout), err: decode(stderr) };
+}
+
+/** A folder that is removed after the test. */
+async function inFolder(body: (folder: string) => Promise<void>): Promise<void> {
+  const folder = await Deno.makeTempDir();
+  try {
+    await body(folder);
+  } finally {
+    await Deno.remove(folder, { recursive: true });
+  }
+}
+
+async function assertMisuse(args: readonly string[], message: RegExp): Promise<void> {
+  const { code, err } = await run(args);
+  assertEquals(code, 2, `${args.join(" ")}: ${err}`);
+  assertEquals(err.trim().split("\n").length, 1, `expected one line but found:\n${err}`);
+  assertMatch(err, message);
+}
+
+Deno.test("wrong use is one clear line and exit code 2", async () => {
+  const misuses: [string[], RegExp][] = [
+    [["train", "--sprint"], /unknown option '--sprint'/],
+    [["train", "--config", "smoke"], /--out <run>' not specified/],
+    [["train", "--out", "nowhere"], /--config <file\|name>' not specified/],
+    [["train", "--config", "no.json", "--print"], /no file no\.json .*mnist and smoke/],
+    [["train", "--config", "smoke", "--print", "--steps", "0"], /--steps .*at least 1/],
+    [["train", "--config", "smoke", "--print", "--set", "model.width=3"], /model\.width: unknown/],
+    [["train", "--config", "smoke", "--print", "--set", "model.dim=x"], /model\.dim: .*number/],
+    [["train", "--config", "smoke", "--out", "nowhere", "--resume"], /no run in nowhere/],
+    [["train", "--config", "smoke", "--print", "--device", "cuda"], /'cuda' is invalid.*wasm/],
+    [["sample", "nowhere", "--out", "x.png"], /nowhere/],
+    [["sample", "nowhere"], /--out <file>' not specified/],
+    [["info", "nowhere"], /nowhere/],
+    [["verify", "nowhere"], /nowhere/],
+    [["verify", "lib"], /lib .*fixture/],
+    [["paint"], /unknown command 'paint'/],
+  ];
+  for (const [args, message] of misuses) await assertMisuse(args, message);
+});
+
+Deno.test("every command has help", async () => {
+  for (const command of ["train", "sample", "info", "verify", "demo"]) {
+    const { code, out } = await run([command, "--help"]);
+    assertEquals(code, 0);
+    assertStringIncludes(out, `Usage: tessera ${command}`);
+    assertStringIncludes(out, "--device <name>");
+  }
+});
+
+Deno.test("train --print prints the whole configuration, which can be read back", () =>
+  inFolder(async (folder) => {
+    const print = ["train", "--print", "--config"];
+    const { code, out } = await run([...print, "smoke", "--set", "recipe=ar", "--seed", "7"]);
+    assertEquals(code, 0);
+    const config = JSON.parse(out);
+    assertEquals([config.seed, config.recipe.order, config.training.clip], [7, "raster", 1]);
+    const path = join(folder, "config.json");
+    await Deno.writeTextFile(path, out);
+    assertEquals((await run([...print, path])).out, out);
+  }));
+
+const smoke = (out: string) => ["train", "--config", "smoke", "--out", out];
+
+async function weights(folder: string) {
+  const files = ["tokenizer", "model", "optimizer"].map((name) => `${name}.safetensors`);
+  return await Promise.all(files.map((file) => readSafetensors(join(folder, file))));
+}
+
+async function lines(path: string): Promise<{ stage: string; step: number; loss: number }[]> {
+  return (await Deno.readTextFile(path)).trim().split("\n").map((line) => JSON.parse(line));
+}
+
+Deno.test("a run trains, is killed, resumes exactly, is looked into and sampled from", () =>
+  inFolder(async (folder) => {
+    const whole = join(folder, "whole"), killed = join(folder, "killed");
+    assertEquals((await run(smoke(whole))).code, 0);
+    const losses = await lines(join(whole, "metrics.jsonl"));
+    assertEquals(losses.map(({ stage, step }) => `${stage} ${step}`), [
+      "tokenizer 10",
+      "tokenizer 20",
+      "model 10",
+      "model 20",
+      "model 30",
+      "model 40",
+    ]);
+    assert(losses[5]!.loss < losses[2]!.loss);
+
+    const optimizer = join(killed, "optimizer.safetensors");
+    const hasCheckpoint = () => Deno.stat(optimizer).then(() => true, () => false);
+    await run(smoke(killed), hasCheckpoint);
+    await assertMisuse(smoke(killed), /--resume continues it/);
+    await assertMisuse([...smoke(killed), "--resume", "--seed", "3"], /its seed is 0, not 3/);
+    const resumed = await run([...smoke(killed), "--resume"]);
+    assertEquals(resumed.code, 0, resumed.err);
+    assertEquals(await weights(killed), await weights(whole));
+    assertEquals(
+      (await lines(join(killed, "metrics.jsonl"))).map(({ step, loss }) => [step, loss]),
+      losses.map(({ step, loss }) => [step, loss]),
+    );
+    const picture = (run: string) => Deno.readFile(join(run, "samples.png"));
+    assertEquals(await picture(killed), await picture(whole));
+
+    const info = await run(["info", whole]);
+    assertStringIncludes(info.out, "40 of 40 steps");
+    assertStringIncludes(info.out, "tok_embeddings.weight");
+    const file = await run(["info", join(whole, "model.safetensors")]);
+    assertStringIncludes(file.out, "tok_embeddings.weight");
+
+    const sample = async (name: string, ...options: string[]) => {
+      const out = join(folder, name);
+      const { code, err } = await run(["sample", whole, "--out", out, ...options]);
+      assertEquals(code, 0, err);
+      return await Deno.readFile(out);
+    };
+    const options = ["--class", "3", "--count", "4", "--steps", "16", "--order", "raster"];
+    const first = await sample("first.png", ...options);
+    const { width, height } = decodePng(first);
+    assertEquals([width, height], [2 + 2 * 10, 2 + 2 * 10]);
+    assertEquals(await sample("again.png", ...options), first);
+    assertNotEquals(await sample("other.png", ...options, "--seed", "1"), first);
+    await assertMisuse(["sample", whole, "--out", "x.png", "--class", "4"], /0\.\.3 but found 4/);
+    await assertMisuse(["sample", whole, "--out", "x.png", "--steps", "17"], /at most 16/);
+  }));
+
+Deno.test("a run that goes on for more steps equals one that made them at once", () =>
+  inFolder(async (folder) => {
+    const whole = join(folder, "whole"), parts = join(folder, "parts");
+    assertEquals((await run([...smoke(whole), "--steps", "25"])).code, 0);
+    assertEquals((await run([...smoke(parts), "--steps", "10"])).code, 0);
+    assertEquals((await run([...smoke(parts), "--steps", "25", "--resume"])).code, 0);
+    assertEquals(await weights(parts), await weights(whole));
+  }));
+
+Deno.test("verify prints errors and tolerances, and fails on a miss", () =>
+  inFolder(async (folder) => {
+    const fixtures = new URL("fixtures/fmt/", import.meta.url);
+    const masks = await Deno.readTextFile(new URL("masks.json", fixtures));
+    const path = join(folder, "masks.json");
+    await Deno.writeTextFile(path, masks);
+    const good = await run(["verify", folder]);
+    assertEquals(good.code, 0, good.err);
+    assertStringIncludes(good.out, "0 out of tolerance");
+    await Deno.writeTextFile(path, masks.replace(/"1/, '"0'));
+    const bad = await run(["verify", folder]);
+    assertEquals(bad.code, 1);
+    assertStringIncludes(bad.out, "MISS");
+  }));
