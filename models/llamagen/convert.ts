@@ -104,6 +104,18 @@ function countWhile(condition: (i: number) => boolean): number {
  * @returns The model.
  * @throws {TypeError} If a name is missing or unexpected, or of another shape or type; each is named. {Error} If the file
  * is broken, or is none of LlamaGen's.
+ *
+ * @example
+ * ```ts
+ * import { assertEquals } from "@std/assert";
+ * import { convertWeights } from "./convert.ts";
+ *
+ * const from = new URL("../../tests/fixtures/llamagen_pt/gpt.pt", import.meta.url).pathname;
+ * const to = await Deno.makeTempFile();
+ * const model = await convertWeights(from, to, { grid: { height: 2, width: 2 } });
+ * assertEquals(model.kind, "llamagen-gpt");
+ * await Deno.remove(to);
+ * ```
  */
 export async function convertWeights(
   from: string,

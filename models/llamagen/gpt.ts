@@ -171,6 +171,21 @@ export function gptLogits(
  * @param options Dropout and checkpointing.
  * @returns A scalar.
  * @throws {TypeError} If the tokens do not fit the labels or the grid.
+ *
+ * @example
+ * ```ts
+ * import { assertAlmostEquals } from "@std/assert";
+ * import { zeros } from "../../ops/create.ts";
+ * import { key } from "../../ops/random.ts";
+ * import { init } from "../model.ts";
+ * import { gptLoss } from "./gpt.ts";
+ * import { gpt } from "./gpt_config.ts";
+ *
+ * const model = gpt({ dim: 8, heads: 2, layers: 1, vocabulary: 5, grid: { height: 2, width: 2 } });
+ * const inputs = { labels: zeros([1], { dtype: "i32" }), tokens: zeros([1, 4], { dtype: "i32" }) };
+ * const loss = gptLoss(model, init(model, key(0)), inputs); // the head starts at zero
+ * assertAlmostEquals(await loss.item(), Math.log(5), 1e-5);
+ * ```
  */
 export function gptLoss(
   model: GptConfig,

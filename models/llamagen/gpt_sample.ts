@@ -132,6 +132,22 @@ const step = jit(
  * @returns Tokens i32 [B, N].
  * @throws {TypeError} If a key is missing.
  * @throws {RangeError} If a label or another option is out of range.
+ *
+ * @example
+ * ```ts
+ * import { assertEquals } from "@std/assert";
+ * import { openDevice } from "../../lib/device.ts";
+ * import { keyFromSeed } from "../../lib/random/threefry.ts";
+ * import { key } from "../../ops/random.ts";
+ * import { init } from "../model.ts";
+ * import { gpt } from "./gpt_config.ts";
+ * import { sampleGpt } from "./gpt_sample.ts";
+ *
+ * await openDevice("reference");
+ * const model = gpt({ dim: 8, heads: 2, layers: 1, vocabulary: 5, grid: { height: 2, width: 2 } });
+ * const options = { labels: [7, 7], key: keyFromSeed(0), guidance: 2, topK: 3 };
+ * assertEquals((await sampleGpt(model, init(model, key(0)), options)).shape, [2, 4]);
+ * ```
  */
 export async function sampleGpt(
   model: GptConfig,

@@ -173,6 +173,23 @@ export function encodeLlamagenImages(
  * @param params Its parameters.
  * @param codes Codes i32 [B, h, w].
  * @returns Images [B, 3, H, W], about -1..1, not clamped.
+ *
+ * @example
+ * ```ts
+ * import { assertEquals } from "@std/assert";
+ * import { zeros } from "../../ops/create.ts";
+ * import { key } from "../../ops/random.ts";
+ * import { init } from "../model.ts";
+ * import { decodeLlamagenCodes, encodeLlamagenImages } from "./vq.ts";
+ * import { llamagenVq } from "./vq_config.ts";
+ *
+ * const levels = { encoderMultipliers: [1, 1], decoderMultipliers: [1, 1] };
+ * const model = llamagenVq({ channels: 4, groups: 2, latentChannels: 4, codes: 8, ...levels });
+ * const params = init(model, key(0));
+ * const images = decodeLlamagenCodes(model, params, zeros([1, 2, 3], { dtype: "i32" }));
+ * assertEquals(images.shape, [1, 3, 4, 6]);
+ * assertEquals(encodeLlamagenImages(model, params, images).codes.shape, [1, 2, 3]);
+ * ```
  */
 export function decodeLlamagenCodes(
   model: LlamagenVqConfig,

@@ -14,6 +14,23 @@ import type { GptParameters } from "./gpt.ts";
  * @param source Parameters of the GPT: as many layers as encoder and decoder together.
  * @returns Parameters like `fresh`.
  * @throws {TypeError} If layers or shapes do not match.
+ *
+ * @example
+ * ```ts
+ * import { assertEquals } from "@std/assert";
+ * import { key } from "../../ops/random.ts";
+ * import { fmt } from "../fmt/config.ts";
+ * import { init } from "../model.ts";
+ * import { gpt } from "./gpt_config.ts";
+ * import { warmStart } from "./warm_start.ts";
+ *
+ * const sizes = { dim: 8, heads: 2, vocabulary: 5 };
+ * const source = init(gpt({ ...sizes, layers: 2 }), key(0));
+ * const fresh = init(fmt({ ...sizes, encoderLayers: 1, decoderLayers: 1 }), key(1));
+ * const { encoder, decoder } = warmStart(fresh, source);
+ * assertEquals(encoder[0]!.attention, source.layers[0]!.attention);
+ * assertEquals(decoder[0]!.attention, source.layers[1]!.attention);
+ * ```
  */
 export function warmStart(fresh: FmtParameters, source: GptParameters): FmtParameters {
   const { encoder, decoder } = fresh;

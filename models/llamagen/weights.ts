@@ -148,6 +148,19 @@ export async function openWeights(
  * @param options `part`: the key of a checkpoint's weights, such as `ema`.
  * @returns A tree of the same structure with f32 tensors as leaves.
  * @throws {TypeError} As `readParameters`; {Error} as `openWeights`.
+ *
+ * @example
+ * ```ts
+ * import { assertEquals } from "@std/assert";
+ * import { gptParameters } from "./gpt.ts";
+ * import { gpt } from "./gpt_config.ts";
+ * import { loadParameters } from "./weights.ts";
+ *
+ * const path = new URL("../../tests/fixtures/llamagen_pt/gpt.pt", import.meta.url).pathname;
+ * const model = gpt({ dim: 8, heads: 2, layers: 2, vocabulary: 16, classes: 3, ffnMultiple: 8 });
+ * const params = await loadParameters(gptParameters(model), path);
+ * assertEquals(params.output.weight.shape, [16, 8]);
+ * ```
  */
 export async function loadParameters<T>(
   tree: T,
