@@ -122,6 +122,8 @@ export interface KernelRule {
   wgsl?(spec: KernelSpec, target: WgslTarget): readonly WgslDispatch[];
   /** Adds what it needs to a WebAssembly program and returns the calls. */
   wasm?(spec: KernelSpec, program: WasmProgram): readonly WasmCall[];
+  /** Floating-point operations of one run, for profiles; a multiply-add is two. */
+  flops?(spec: KernelSpec): number;
   /** Bytes of each temporary buffer that the kernels of a backend want. */
   scratch?(spec: KernelSpec, backend: "webgpu" | "wasm"): readonly number[];
 }

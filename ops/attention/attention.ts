@@ -1,6 +1,6 @@
 /** Scaled dot-product attention in which every row sees a prefix of the columns. */
-import type { Attributes, KernelOperand, Op, TensorType } from "../../lib/op.ts";
-
+import type { Attributes, KernelOperand, KernelSpec, Op, TensorType } from "../../lib/op.ts";
+import { sizeOf } from "../../lib/shape.ts";
 import { bind, type Tensor } from "../../lib/tensor.ts";
 import { checkDType, checkRank, checkShapeIs } from "../arguments.ts";
 import { cast } from "../cast.ts";
@@ -45,6 +45,7 @@ const attentionOp: Op = {
     cpu: attentionCpu,
     wasm: attentionWasm,
     wgsl: attentionWgsl,
+    flops: (spec) => 4 * pairs(spec),
   },
 };
 
@@ -62,9 +63,15 @@ const attentionGradientOp: Op = {
     cpu: attentionGradientCpu,
     wasm: attentionGradientWasm,
     wgsl: attentionGradientWgsl,
+    flops: (spec) => 10 * pairs(spec),
     scratch: (spec, backend) => backend === "webgpu" ? attentionGradientScratch(spec) : [],
   },
 };
+
+/** Products of an element of q and one of k, if every row saw every column. */
+function pairs({ inputs: [q, k] }: KernelSpec): number {
+  return sizeOf(q!.shape) * k!.shape[2]!;
+}
 
 /** The matrices of one head of one sample, and how to index them. */
 function* heads([q, k, , visible]: readonly KernelOperand[]) {

@@ -1,6 +1,6 @@
 /** Two-dimensional convolution. */
 import type { Attributes, KernelOperand, Op, TensorType } from "../../lib/op.ts";
-import { showShape } from "../../lib/shape.ts";
+import { showShape, sizeOf } from "../../lib/shape.ts";
 import { bindOne, type Tensor } from "../../lib/tensor.ts";
 import { add } from "../arithmetic.ts";
 import { checkDType, checkRank, checkShapeIs, checkWhole } from "../arguments.ts";
@@ -63,6 +63,7 @@ const conv2dOp: Op = {
       }
     },
     wgsl: conv2dWgsl,
+    flops: ({ inputs: [, w], outputs: [y] }) => flops(w!, y!),
   },
 };
 
@@ -86,6 +87,7 @@ const inputGradientOp: Op = {
       }
     },
     wgsl: conv2dInputGradientWgsl,
+    flops: ({ inputs: [dy, w] }) => flops(w!, dy!),
   },
 };
 
@@ -109,9 +111,15 @@ const weightGradientOp: Op = {
       }
     },
     wgsl: conv2dWeightGradientWgsl,
+    flops: ({ inputs: [, dy], outputs: [dw] }) => flops(dw!, dy!),
     scratch: (spec, backend) => backend === "webgpu" ? conv2dWeightGradientScratch(spec) : [],
   },
 };
+
+/** Multiply-adds of every output element with all its taps, those outside the image included. */
+function flops(w: TensorType, y: TensorType): number {
+  return 2 * sizeOf(y.shape) * sizeOf(w.shape.slice(1));
+}
 
 /** The settings that all three ops share. */
 function common({ stride, padding }: Attributes): Attributes {

@@ -1,5 +1,6 @@
 /** The cross entropy of a linear layer's logits, which are never stored whole. */
-import type { KernelOperand, Op, TensorType, VjpArguments } from "../../lib/op.ts";
+import type { KernelOperand, KernelSpec, Op, TensorType, VjpArguments } from "../../lib/op.ts";
+import { sizeOf } from "../../lib/shape.ts";
 import { bind, type Tensor } from "../../lib/tensor.ts";
 import { vjp } from "../../lib/transforms/vjp.ts";
 import { mul, sub } from "../arithmetic.ts";
@@ -44,6 +45,7 @@ const linearCrossEntropyOp: Op = {
     kind: "kernel",
     cpu: lossCpu,
     wgsl: linearCrossEntropyWgsl,
+    flops: (spec) => 2 * products(spec),
     scratch: (spec, backend) => backend === "webgpu" ? linearCrossEntropyScratch(spec) : [],
   },
 };
@@ -60,9 +62,15 @@ const gradientOp: Op = {
     kind: "kernel",
     cpu: gradientCpu,
     wgsl: linearCrossEntropyGradientWgsl,
+    flops: (spec) => 6 * products(spec),
     scratch: (spec, backend) => backend === "webgpu" ? linearCrossEntropyGradientScratch(spec) : [],
   },
 };
+
+/** Products of an element of x and one of w. */
+function products({ inputs: [x, w] }: KernelSpec): number {
+  return sizeOf(x!.shape) * w!.shape[0]!;
+}
 
 /** The logit of one row of x and one row of w. */
 function logit(x: KernelOperand, row: number, w: KernelOperand, column: number): number {

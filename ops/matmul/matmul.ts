@@ -29,7 +29,14 @@ const matmulOp: Op = {
     bindOne(matmulOp, [g!, swapAxes(b!, -1, -2)]),
     bindOne(matmulOp, [swapAxes(a!, -1, -2), g!]),
   ],
-  run: { kind: "kernel", acceptsViews: true, cpu, wasm: matmulWasm, wgsl: matmulWgsl },
+  run: {
+    kind: "kernel",
+    acceptsViews: true,
+    cpu,
+    wasm: matmulWasm,
+    wgsl: matmulWgsl,
+    flops: ({ inputs: [a, b] }) => 2 * sizeOf(a!.shape) * b!.shape.at(-1)!,
+  },
 };
 
 function cpu([a, b]: readonly KernelOperand[], [out]: readonly KernelOperand[]): void {
