@@ -1,5 +1,6 @@
 /** Choosing the device that tensors live and programs run on. */
 import type { Backend, DeviceName } from "./backends/backend.ts";
+import { environment } from "./environment.ts";
 
 /** A device by name, or `auto`: a hardware WebGPU adapter where there is one, else wasm. */
 export type DeviceChoice = DeviceName | "auto";
@@ -26,7 +27,7 @@ let current: Backend | undefined;
  * ```
  */
 export async function openDevice(choice?: DeviceChoice): Promise<Backend> {
-  const wanted = choice ?? environmentChoice() ?? "auto";
+  const wanted = choice ?? (environment("TESSERA_DEVICE") || "auto") as DeviceChoice;
   if (!choices.includes(wanted)) {
     throw new RangeError(
       `openDevice: expected device to be ${choices.join(", ")} but found ${wanted}`,
@@ -73,15 +74,6 @@ export function closeDevices(): void {
   for (const device of opened.values()) device.close();
   opened.clear();
   current = undefined;
-}
-
-function environmentChoice(): DeviceChoice | undefined {
-  if (typeof Deno === "undefined") return undefined;
-  try {
-    return (Deno.env.get("TESSERA_DEVICE") || undefined) as DeviceChoice | undefined;
-  } catch {
-    return undefined; // no permission to read the environment
-  }
 }
 
 async function open(name: DeviceName, allowSoftware: boolean): Promise<Backend | undefined> {

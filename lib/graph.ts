@@ -48,7 +48,12 @@ export class Value implements TensorType {
 export class Storage {
   #released = false;
 
-  constructor(readonly backend: Backend, readonly buffer: DeviceBuffer) {
+  constructor(
+    readonly backend: Backend,
+    readonly buffer: DeviceBuffer,
+    purpose: { readonly label: string; readonly type: TensorType },
+  ) {
+    for (const observe of observers.storages) observe(this, purpose);
     collector.register(this, { backend, buffer }, this);
     scopes.at(-1)?.add(this);
   }
@@ -79,6 +84,14 @@ const collector = new FinalizationRegistry<{ backend: Backend; buffer: DeviceBuf
 
 /** The open `using` scopes, innermost last. */
 export const scopes: Set<Storage>[] = [];
+
+/** Debugging tools that are told of every node made, and of all memory with what it is for. */
+export const observers = {
+  nodes: new Set<(node: Node) => void>(),
+  storages: new Set<
+    (storage: Storage, purpose: { readonly label: string; readonly type: TensorType }) => void
+  >(),
+};
 
 let nextId = 0;
 const openRegions: Region[] = [];
@@ -117,6 +130,7 @@ export function nodeOfTypes(
   for (const [index, type] of types.entries()) {
     outputs.push(new Value(node, index, type.shape, type.dtype));
   }
+  for (const observe of observers.nodes) observe(node);
   return node;
 }
 

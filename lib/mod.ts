@@ -1,5 +1,6 @@
 /** The public face of the runtime. */
 export type { Backend, DeviceCounters, DeviceName } from "./backends/backend.ts";
+export * from "./debug/mod.ts";
 export { defineOp } from "./define_op.ts";
 export { closeDevices, currentDevice, type DeviceChoice, openDevice } from "./device.ts";
 export { bytesPerElement, type DType, type HostArray, promote } from "./dtype.ts";

@@ -3,12 +3,16 @@ import type { HostArray } from "./dtype.ts";
 import type { Backend, DeviceBuffer, Executable } from "./backends/backend.ts";
 import { canonicalize } from "./compiler/canonical.ts";
 import { compile, type Compiled, type CompileOptions } from "./compiler/compile.ts";
+import { execute } from "./debug/execute.ts";
+import { reportPlan } from "./debug/report.ts";
 import { ensureDevice } from "./device.ts";
 import { byteLength, makeSource, type Node, Storage, type Value } from "./graph.ts";
-import { showShape } from "./shape.ts";
+import { showType } from "./shape.ts";
 
 /** A compiled program on a device. */
 export interface Program extends Compiled {
+  /** What reports call it. */
+  readonly name: string;
   readonly executable: Executable;
 }
 
@@ -26,30 +30,25 @@ export function compileOptions(device: Backend): Omit<CompileOptions, "donated">
 export function bufferOf(device: Backend, value: Value): DeviceBuffer {
   if (!value.storage || (value.storage.released && value.host)) {
     if (!value.host) throw new TypeError("Expected a value at hand but found one to be computed");
-    const buffer = device.allocate(Math.max(4, byteLength(value)), `literal ${describe(value)}`);
+    const buffer = device.allocate(Math.max(4, byteLength(value)), `literal ${showType(value)}`);
     device.write(buffer, value, value.host);
-    value.storage = new Storage(device, buffer);
+    value.storage = new Storage(device, buffer, { label: "literal", type: value });
   }
   if (value.storage.released) {
     throw new Error(
       `Expected a live tensor but found ${
-        describe(value)
+        showType(value)
       }, whose memory was donated or disposed of`,
     );
   }
   if (value.storage.backend !== device) {
     throw new Error(
       `Expected a tensor on ${device.name} but found ${
-        describe(value)
+        showType(value)
       } on ${value.storage.backend.name}`,
     );
   }
   return value.storage.buffer;
-}
-
-/** `f32[2, 3]`. */
-export function describe(value: Value): string {
-  return `${value.dtype}${showShape(value.shape)}`;
 }
 
 /**
@@ -70,13 +69,14 @@ export function runProgram(
     const { bytes, label } = plan.buffers[plan.bound[at]!]!;
     buffers.push(device.allocate(bytes, label));
   }
-  program.executable.run(buffers);
+  execute(program, buffers);
   const storages = new Map<number, Storage>();
   for (const [i, value] of outputs.entries()) {
     const at = program.outputs[i]!;
     let storage = storages.get(at);
     if (!storage) {
-      storage = (at < inputs.length ? shared(at) : undefined) ?? new Storage(device, buffers[at]!);
+      storage = (at < inputs.length ? shared(at) : undefined) ??
+        new Storage(device, buffers[at]!, plan.buffers[plan.bound[at]!]!);
       storages.set(at, storage);
     }
     value.storage = storage;
@@ -93,8 +93,7 @@ function eagerProgram(device: Backend, key: string, make: () => Compiled): Progr
   if (program) {
     known.delete(key); // re-inserted below: the map is in order of last use
   } else {
-    const compiled = make();
-    program = { ...compiled, executable: device.prepare(compiled.plan) };
+    program = prepareProgram(device, "eager", make());
   }
   known.set(key, program);
   if (known.size > mostPrograms) {
@@ -121,7 +120,7 @@ export function realizeNow(device: Backend, values: readonly Value[]): void {
       if (!value.known) {
         throw new TypeError(
           `Expected a value that can be computed but found a parameter of a traced function (${
-            describe(value)
+            showType(value)
           }): read tensors outside of jit, grad and the like`,
         );
       }
@@ -149,6 +148,12 @@ function isFree({ op, inputs }: Node): boolean {
 /** Cuts a computed value off the graph that made it, so that the graph can be collected. */
 export function settle(value: Value): void {
   value.node = makeSource(value).node;
+}
+
+/** Makes a compiled program ready to run on a device. */
+export function prepareProgram(device: Backend, name: string, compiled: Compiled): Program {
+  reportPlan(name, compiled.plan);
+  return { ...compiled, name, executable: device.prepare(compiled.plan) };
 }
 
 /** The elements of a value, computed if need be. */

@@ -29,6 +29,11 @@ export function showShape(shape: Shape): string {
   return `[${shape.join(", ")}]`;
 }
 
+/** A shape and type as they are written in messages: `f32[2, 3]`. */
+export function showType({ dtype, shape }: { dtype: string; shape: Shape }): string {
+  return `${dtype}${showShape(shape)}`;
+}
+
 /**
  * The axis counted from 0 of an axis that may be counted from the end.
  *

@@ -2,16 +2,21 @@
 import type { Backend, DeviceBuffer } from "../backends/backend.ts";
 import { canonicalize } from "../compiler/canonical.ts";
 import { compile } from "../compiler/compile.ts";
+import type { Plan } from "../compiler/plan.ts";
+import { reportTrace } from "../debug/report.ts";
+import { showPlan } from "../debug/show_plan.ts";
 import { currentDevice } from "../device.ts";
+import type { DType } from "../dtype.ts";
 import { byteLength, makeSource, type Storage, type Value } from "../graph.ts";
 import {
   bufferOf,
   compileOptions,
-  describe,
+  prepareProgram,
   type Program,
   realizeNow,
   runProgram,
 } from "../realize.ts";
+import { type Shape, showType } from "../shape.ts";
 import { Tensor } from "../tensor.ts";
 import { flatten, treeEntries, type TreeStructure } from "../tree.ts";
 import { inTrace, tracing } from "./trace.ts";
@@ -82,6 +87,7 @@ export function jit<Arguments extends unknown[], Result>(
   let last: Trace | undefined;
   let before: Map<string, string> | undefined;
   let retrace = "not compiled yet";
+  const name = options.name ?? (fn.name || "jit");
   const call = (...args: Arguments): Result => {
     if (inTrace()) return fn(...args);
     const device = currentDevice();
@@ -91,9 +97,10 @@ export function jit<Arguments extends unknown[], Result>(
     if (!trace) {
       const now = new Map(treeEntries<unknown>(args).map(([path, leaf]) => [path, leafKey(leaf)]));
       retrace = before ? difference(before, now) : "first call";
+      reportTrace(name, retrace);
       before = now;
-      const donated = donatedLeaves(args, options.donate ?? []);
-      trace = traceFunction(device, fn, leaves, structure, donated);
+      const donated = donatedLeaves(args, options.donate);
+      trace = makeTrace(device, name, fn, { leaves, structure, donated });
       traces.set(key, trace);
     }
     last = trace;
@@ -102,13 +109,13 @@ export function jit<Arguments extends unknown[], Result>(
   return Object.defineProperties(call, {
     traces: { get: () => traces.size },
     retrace: { get: () => retrace },
-    name: { value: options.name ?? fn.name },
-    plan: { value: () => last ? describePlan(last) : "not compiled yet" },
+    name: { value: name },
+    plan: { value: () => last ? showPlan(last.plan) : "not compiled yet" },
   }) as Jitted<Arguments, Result>;
 }
 
 function leafKey(leaf: unknown): string {
-  if (leaf instanceof Tensor) return describe(leaf.value);
+  if (leaf instanceof Tensor) return showType(leaf.value);
   if (typeof leaf === "function") {
     throw new TypeError("jit: expected tensors and constants as arguments but found a function");
   }
@@ -130,7 +137,7 @@ function difference(before: Map<string, string>, now: Map<string, string>): stri
 }
 
 /** The positions of the tensors of donated arguments among all tensors of the arguments. */
-function donatedLeaves(args: readonly unknown[], donate: readonly number[]): Set<number> {
+function donatedLeaves(args: readonly unknown[], donate: readonly number[] = []): Set<number> {
   const donated = new Set<number>();
   let next = 0;
   for (const [i, arg] of args.entries()) {
@@ -143,13 +150,20 @@ function donatedLeaves(args: readonly unknown[], donate: readonly number[]): Set
   return donated;
 }
 
-function traceFunction<Arguments extends unknown[], Result>(
+/** The arguments of a call as the compiler sees them. */
+interface TracedArguments {
+  readonly leaves: readonly unknown[];
+  readonly structure: TreeStructure;
+  /** The positions of donated tensors among all tensors. */
+  readonly donated: ReadonlySet<number>;
+}
+
+/** Traces and compiles a function; of the tensors among the leaves only the types matter. */
+function compileFunction<Parameters extends unknown[], Result>(
   device: Backend,
-  fn: (...args: Arguments) => Result,
-  leaves: readonly unknown[],
-  structure: TreeStructure,
-  donated: ReadonlySet<number>,
-): Trace {
+  fn: (...args: Parameters) => Result,
+  { leaves, structure, donated }: TracedArguments,
+) {
   const parameters: Value[] = [];
   const result = tracing(() => {
     const symbols = leaves.map((leaf) => {
@@ -158,23 +172,78 @@ function traceFunction<Arguments extends unknown[], Result>(
       parameters.push(parameter);
       return new Tensor(parameter);
     });
-    return fn(...structure.build(symbols) as Arguments);
+    return fn(...structure.build(symbols) as Parameters);
   });
-  const flat = flatten(result);
-  const outputs = flat.leaves.filter((leaf) => leaf instanceof Tensor).map((x) => x.value);
+  const results = flatten(result);
+  const outputs = results.leaves.filter((leaf) => leaf instanceof Tensor).map((x) => x.value);
   const graph = canonicalize(outputs, parameters);
   const compiled = compile(graph, { ...compileOptions(device), donated });
+  const captured = graph.inputs.slice(parameters.length).map(({ value }) => value);
+  return { compiled, results, captured };
+}
+
+/**
+ * The plan of a function, compiled for the current device but neither prepared nor run: its steps,
+ * memory and cost are known without taking any.
+ *
+ * @param fn The function, as for `jit`.
+ * @param args Its arguments; of tensors only shape and type matter (see `placeholder`).
+ * @param options The donated arguments.
+ * @returns The plan; see `showPlan`, `memoryReport` and `planCost`.
+ *
+ * @example
+ * ```ts
+ * import { assertEquals } from "@std/assert";
+ * import { matmul, openDevice, placeholder, planCost, planOf } from "../../mod.ts";
+ * await openDevice("reference");
+ * const x = placeholder([4096, 4096]);
+ * assertEquals(planCost(planOf(matmul, [x, x])).flops, 2 * 4096 ** 3);
+ * ```
+ */
+export function planOf<Parameters extends unknown[]>(
+  fn: (...args: Parameters) => unknown,
+  args: Parameters,
+  options: Pick<JitOptions, "donate"> = {},
+): Plan {
+  const donated = donatedLeaves(args, options.donate);
+  return compileFunction(currentDevice(), fn, { ...flatten(args), donated }).compiled.plan;
+}
+
+/**
+ * A tensor without elements, to stand for one of its shape and type where nothing is computed.
+ *
+ * @param shape The lengths of its axes.
+ * @param dtype The type of its elements.
+ * @returns The tensor; reading it is an error.
+ *
+ * @example
+ * ```ts
+ * import { assertEquals } from "@std/assert";
+ * import { placeholder } from "./jit.ts";
+ * assertEquals(String(placeholder([2 ** 20, 2 ** 20], "f16")), "f16[1048576, 1048576]");
+ * ```
+ */
+export function placeholder(shape: Shape, dtype: DType = "f32"): Tensor {
+  return new Tensor(makeSource({ shape, dtype }));
+}
+
+function makeTrace<Parameters extends unknown[], Result>(
+  device: Backend,
+  name: string,
+  fn: (...args: Parameters) => Result,
+  given: TracedArguments,
+): Trace {
+  const { compiled, results, captured } = compileFunction(device, fn, given);
   return {
-    ...compiled,
-    executable: device.prepare(compiled.plan),
+    ...prepareProgram(device, name, compiled),
     device,
-    structure: flat.structure,
-    results: flat.leaves.map((leaf) =>
+    structure: results.structure,
+    results: results.leaves.map((leaf) =>
       leaf instanceof Tensor ? { value: leaf.value } : { constant: leaf }
     ),
-    captured: graph.inputs.slice(parameters.length).map(({ value }) => value),
+    captured,
     uploads: new Map(),
-    donated,
+    donated: given.donated,
   };
 }
 
@@ -191,7 +260,7 @@ function run(trace: Trace, leaves: readonly unknown[]): unknown {
     if (fromHost) {
       let buffer = trace.uploads.get(i);
       if (!buffer) {
-        buffer = device.allocate(Math.max(4, byteLength(value)), `argument ${describe(value)}`);
+        buffer = device.allocate(Math.max(4, byteLength(value)), `argument ${showType(value)}`);
         trace.uploads.set(i, buffer);
       }
       device.write(buffer, value, value.host!);
@@ -207,7 +276,7 @@ function run(trace: Trace, leaves: readonly unknown[]): unknown {
   if (donatedTwice !== undefined) {
     throw new Error(
       `jit: expected a donated tensor to be passed once but found ${
-        describe(args[donatedTwice]!)
+        showType(args[donatedTwice]!)
       } among the arguments again`,
     );
   }
@@ -228,19 +297,4 @@ function run(trace: Trace, leaves: readonly unknown[]): unknown {
       "value" in result ? new Tensor(values[next++]!) : result.constant
     ),
   );
-}
-
-function describePlan({ plan }: Trace): string {
-  const lines = plan.steps.map((step, i) => {
-    const shapes = step.writes.map((id) => {
-      const { type } = plan.buffers[id]!;
-      return `${type.dtype}[${type.shape.join(", ")}]`;
-    });
-    return `${String(i).padStart(4)}  ${step.kind.padEnd(6)}  ${step.name} -> ${shapes.join(", ")}`;
-  });
-  const inputs = plan.bound.reduce((sum, id) => sum + plan.buffers[id]!.bytes, 0);
-  return [
-    ...lines,
-    `${plan.steps.length} steps, ${inputs} bytes of arguments and results, ${plan.temporaryBytes} bytes of temporaries`,
-  ].join("\n");
 }

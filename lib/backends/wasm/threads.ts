@@ -3,6 +3,7 @@
  *
  * @module
  */
+import { environment } from "../../environment.ts";
 import {
   controlBytes,
   instantiate,
@@ -58,9 +59,7 @@ export interface ThreadPool {
 
 /** The number of threads that the machine or, before it, `TESSERA_THREADS` suggests. */
 export function defaultThreads(): number {
-  const isGranted = typeof Deno !== "undefined" &&
-    Deno.permissions.querySync({ name: "env", variable: "TESSERA_THREADS" }).state === "granted";
-  const text = isGranted ? Deno.env.get("TESSERA_THREADS") : undefined;
+  const text = environment("TESSERA_THREADS");
   if (text === undefined || text === "") return navigator.hardwareConcurrency || 1;
   const threads = Number(text);
   if (!Number.isInteger(threads) || threads < 1) {

@@ -1,4 +1,5 @@
 /** Compute pipelines, made once for each text of WGSL, and errors that show that text. */
+import { reportShader } from "../../debug/report.ts";
 import type { WgslDispatch } from "../../op.ts";
 import type { Gpu } from "./device.ts";
 
@@ -41,6 +42,7 @@ export function openPipelines(gpu: Gpu): Pipelines {
   };
 
   const compile = (name: string, code: string, layout: ReturnType<typeof layoutOf>): Pipeline => {
+    reportShader(name, code);
     device.pushErrorScope("validation");
     const module = device.createShaderModule({ label: name, code });
     const pipeline = device.createComputePipeline({
