@@ -1,13 +1,12 @@
 /** Pictures from a trained run: tokens drawn set by set, decoded to images. */
 import { type Image, imageGrid } from "../../lib/formats/png.ts";
-import { foldIn } from "../../lib/random/threefry.ts";
 import { jit } from "../../lib/transforms/jit.ts";
 import { reshape } from "../../ops/reshape.ts";
 import type { RunConfig, SamplingSettings } from "../config/schema.ts";
 import type { FmtParameters } from "../fmt/network.ts";
 import { sample } from "../fmt/sample.ts";
-import { drawIntervals, drawOrder } from "../sar/draw.ts";
 import { parseRecipe } from "../sar/recipe.ts";
+import { drawSampling } from "../sar/sampling.ts";
 import { decodeCodes, type VqParameters } from "../vq/vq.ts";
 import { toImages } from "./data.ts";
 import { runKey } from "./keys.ts";
@@ -50,23 +49,16 @@ export async function sampleImages(
     ...(schedule === "next-scale" ? {} : { sets: steps }),
   });
   const key = runKey(seed, "samples");
-  const intervals = drawIntervals(recipe, grid, foldIn(key, 0));
-  const orderOf = (image: number) => drawOrder(recipe, grid, foldIn(foldIn(key, 1), image));
-  const total = Math.ceil(labels.length / batchSize) * intervals.length;
+  const batches = Math.ceil(labels.length / batchSize);
   const images: Image[] = [];
   for (let first = 0; first < labels.length; first += batchSize) {
     const own = labels.slice(first, first + batchSize);
     const tokens = await sample(config.model, model, {
       ...draw,
+      ...drawSampling(recipe, grid, key, own.length, first),
       labels: own,
-      order: order === "random"
-        ? own.flatMap((_, i) => Array.from(orderOf(first + i)))
-        : orderOf(first),
-      intervals,
-      key: foldIn(key, 2),
-      firstImage: first,
       attention: config.recipe.fullDecoder ? "full-decoder" : "masked",
-      onStep: ({ set }) => report(first / batchSize * intervals.length + set, total),
+      onStep: ({ set, sets }) => report(first / batchSize * sets + set, batches * sets),
     });
     const codes = reshape(tokens, [own.length, grid.height, grid.width]);
     images.push(...await toImages(decodeBatch(config.tokenizer, tokenizer, codes)));
