@@ -158,6 +158,19 @@ function placeTemporaries(
   steps: readonly Step[],
   bound: readonly number[],
 ): Pick<Plan, "temporaries" | "temporaryBytes" | "slotBytes"> {
+  const lives = lifetimes({ buffers, steps, bound });
+  const packed = pack(lives), shared = share(lives);
+  const temporaries = new Map(lives.map(({ id }) => [id, {
+    offset: packed.offsets.get(id)!,
+    slot: shared.slots.get(id)!,
+  }]));
+  return { temporaries, temporaryBytes: packed.bytes, slotBytes: shared.bytes };
+}
+
+/** From which step to which each temporary of a plan is needed. */
+export function lifetimes(
+  { buffers, steps, bound }: Pick<Plan, "buffers" | "steps" | "bound">,
+): Lifetime[] {
   const outside = new Set(bound);
   const first = new Map<number, number>(), last = new Map<number, number>();
   for (const [at, step] of steps.entries()) {
@@ -168,18 +181,12 @@ function placeTemporaries(
       last.set(id, at);
     }
   }
-  const lifetimes: Lifetime[] = [...first].map(([id, start]) => ({
+  return [...first].map(([id, start]) => ({
     id,
     bytes: buffers[id]!.bytes,
     first: start,
     last: last.get(id)!,
   }));
-  const packed = pack(lifetimes), shared = share(lifetimes);
-  const temporaries = new Map(lifetimes.map(({ id }) => [id, {
-    offset: packed.offsets.get(id)!,
-    slot: shared.slots.get(id)!,
-  }]));
-  return { temporaries, temporaryBytes: packed.bytes, slotBytes: shared.bytes };
 }
 
 /** The owners in an order in which what is needed comes first, else as the program was written. */
