@@ -84,7 +84,8 @@ function withSizes(fields: Json): Json {
     classes: data.classes ?? 10,
     grid: tokenGrid(checked.data),
   };
-  return { ...images, model: { ...sizes, ...model } };
+  const grid = isObject(model.grid) ? { ...sizes.grid, ...model.grid } : model.grid ?? sizes.grid;
+  return { ...images, model: { ...sizes, ...model, grid } };
 }
 
 function isObject(value: unknown): value is Json {
