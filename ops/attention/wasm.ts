@@ -24,10 +24,9 @@ import {
   panelBytes,
 } from "../../lib/backends/wasm/block_products.ts";
 import { at } from "../../lib/backends/wasm/gemm_kernels.ts";
-import { acrossLanes } from "../../lib/backends/wasm/lane_operations.ts";
-import { exp, log } from "../../lib/backends/wasm/math.ts";
+import { log } from "../../lib/backends/wasm/math.ts";
 import type { WasmArgument, WasmCall, WasmProgram } from "../../lib/backends/wasm/program.ts";
-import { eachVector, fillZero, scaleRow } from "../../lib/backends/wasm/row_kernels.ts";
+import { emitOnlineSoftmax, scaleRow } from "../../lib/backends/wasm/row_kernels.ts";
 
 type I = Expr<"i32">;
 
@@ -119,62 +118,6 @@ export function mostSeen(
   });
   f.set(most, i32.minU(most, columns));
   return most;
-}
-
-/**
- * Emits the softmax of one row, continued over blocks: `scores` become `exp(scale · score - max)`
- * (zero beyond `seen`), and the row's state, its maximum and sum, is brought up to date.
- *
- * @returns A function of scores, columns, seen, state that gives the factor for what was summed up
- * to now.
- */
-function emitOnlineSoftmax(m: ModuleBuilder, scale: number) {
-  return m.func(
-    { params: ["i32", "i32", "i32", "i32"], result: "f32" },
-    (f, scores, columns, seen, state) => {
-      const factor = f32x4.const(scale, scale, scale, scale);
-      const scaled = (offset: I) => f32x4.mul(v128.load(i32.add(scores, offset)), factor);
-      const lowest = f32x4.const(-Infinity, -Infinity, -Infinity, -Infinity);
-      const highest = f.let(lowest);
-      eachVector(
-        f,
-        seen,
-        (offset) => f.set(highest, f32x4.max(highest, scaled(offset))),
-        (offset, mask) =>
-          f.set(highest, f32x4.max(highest, v128.bitselect(scaled(offset), lowest, mask))),
-      );
-      const before = f.let(v128.load32Splat(state));
-      const now = f.let(f32x4.max(before, acrossLanes(f, highest, f32x4.max)));
-      const total = f.let(f32x4.const(0, 0, 0, 0));
-      const put = (offset: I, value: Expr<"v128">) => {
-        const p = f.let(value);
-        f.store.v128(i32.add(scores, offset), p);
-        f.set(total, f32x4.add(total, p));
-      };
-      const power = (offset: I) => exp(f, f32x4.sub(scaled(offset), now));
-      eachVector(
-        f,
-        seen,
-        (offset) => put(offset, power(offset)),
-        (offset, mask) => put(offset, v128.and(power(offset), mask)),
-      );
-      const end = f.let(i32.and(i32.add(seen, 3), -4));
-      f.if(i32.ltU(end, columns), () => {
-        fillZero(f, at(scores, end, 4), i32.sub(columns, end));
-      });
-      const isFirst = f32x4.eq(before, now); // also where both are -infinity
-      const keep = f.let(
-        v128.bitselect(f32x4.const(1, 1, 1, 1), exp(f, f32x4.sub(before, now)), isFirst),
-      );
-      const sum = f32x4.add(
-        f32x4.mul(v128.load32Splat(state, 4), keep),
-        acrossLanes(f, total, f32x4.add),
-      );
-      f.store.f32(state, f32x4.lane(now, 0));
-      f.store.f32(state, f32x4.lane(sum, 0), 4);
-      return f32x4.lane(keep, 0);
-    },
-  );
 }
 
 /** q [B,H,N,D], k and v [B,H,M,D], visible → out [B,H,N,D], logsumexp [B,H,N]. */

@@ -33,8 +33,11 @@ export interface WasmHost {
   readonly counters: DeviceCounters;
 }
 
-/** One word of arguments: a number, or a place relative to a bound buffer or the workspace. */
-type Word = number | { readonly base: number | "workspace"; readonly offset: number };
+/** A bound buffer, or a part of the workspace: what is planned, and behind it what is borrowed. */
+type Base = number | "workspace" | "borrowed";
+
+/** One word of arguments: a number, or an address. */
+type Word = number | { readonly base: Base; readonly offset: number };
 
 interface Job {
   readonly name: string;
@@ -58,13 +61,14 @@ export function prepare(plan: Plan, host: WasmHost): Executable {
   }
   const compiler = planCompiler(plan, host);
   const steps = plan.steps.map(compiler.step);
-  workspace.ensure(compiler.workspaceBytes());
+  const { plannedBytes, borrowedBytes } = compiler.workspaceBytes();
+  workspace.ensure(plannedBytes + borrowedBytes);
   const module = compiler.module.exports.length > 0 ? pool.load(compiler.module) : undefined;
 
   // Arguments of all jobs lie in one block; addresses are written when they change.
   const jobs = steps.flatMap((step) => typeof step === "function" ? [] : step);
   const block = memory.malloc(4 * jobs.reduce((sum, { words }) => sum + words.length, 0));
-  const patches = new Map<number | "workspace", { word: number; offset: number }[]>();
+  const patches = new Map<Base, { word: number; offset: number }[]>();
   const calls = new Map<Job, { kernel: Kernel; args: number }>();
   let at = block / 4;
   for (const job of jobs) {
@@ -79,8 +83,8 @@ export function prepare(plan: Plan, host: WasmHost): Executable {
       at++;
     }
   }
-  const known = new Map<number | "workspace", number>();
-  const place = (base: number | "workspace", address: number) => {
+  const known = new Map<Base, number>();
+  const place = (base: Base, address: number) => {
     if (known.get(base) === address) return;
     known.set(base, address);
     const { i32 } = memory.views();
@@ -93,6 +97,7 @@ export function prepare(plan: Plan, host: WasmHost): Executable {
 
   const run = (buffers: readonly DeviceBuffer[], finished: () => void = () => {}) => {
     place("workspace", workspace.address());
+    place("borrowed", workspace.address() + plannedBytes);
     plan.bound.forEach((id, i) => place(id, (buffers[i] as WasmBuffer).address));
     for (const run of steps) {
       if (typeof run === "function") run(addressOf);
@@ -126,7 +131,7 @@ function planCompiler(plan: Plan, { memory, pool }: WasmHost) {
     return made.get(key) as ReturnType<typeof emit>;
   };
   const temporaryBytes = aligned(plan.temporaryBytes);
-  let reservedBytes = 0;
+  let reservedBytes = 0, borrowedBytes = 0;
 
   /** Memory of the workspace for one step. */
   const reserver = () => {
@@ -188,13 +193,18 @@ function planCompiler(plan: Plan, { memory, pool }: WasmHost) {
       module,
       ...host,
       once,
-      reserve: (bytes) => ({ operand: "workspace", index: 0, offset: reserve(bytes) }),
+      reserve: (bytes) => ({ operand: "reserved", index: 0, offset: reserve(bytes) }),
+      borrow(bytes) {
+        borrowedBytes = Math.max(borrowedBytes, bytes);
+        return { operand: "borrowed", index: 0 };
+      },
     };
     const ids = { input: reads, output: writes, scratch };
     const word = (arg: WasmCall["args"][number]): Word => {
       if (typeof arg === "number") return arg;
       const { operand, index, offset = 0 } = arg;
-      if (operand === "workspace") return { base: "workspace", offset };
+      if (operand === "reserved") return { base: "workspace", offset };
+      if (operand === "borrowed") return { base: "borrowed", offset };
       const start = wordOf(ids[operand][index]!) as Exclude<Word, number>;
       return { ...start, offset: start.offset + offset };
     };
@@ -222,7 +232,7 @@ function planCompiler(plan: Plan, { memory, pool }: WasmHost) {
 
   return {
     module,
-    workspaceBytes: () => temporaryBytes + reservedBytes,
+    workspaceBytes: () => ({ plannedBytes: temporaryBytes + reservedBytes, borrowedBytes }),
     step(step: Step): Prepared {
       switch (step.kind) {
         case "loop":

@@ -23,6 +23,6 @@ export function gemmCalls(
   args[gemmWord.a] = operands.a;
   args[gemmWord.b] = operands.b;
   args[gemmWord.c] = operands.c;
-  args[gemmWord.workspace] = workspaceBytes > 0 ? program.reserve(workspaceBytes) : 0;
+  args[gemmWord.workspace] = workspaceBytes > 0 ? program.borrow(workspaceBytes) : 0;
   return jobs.map(({ kernel, chunks }) => ({ name, kernel, args, chunks }));
 }

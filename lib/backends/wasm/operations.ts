@@ -390,6 +390,16 @@ export const atomic = {
   }),
 };
 
+/** Copies bytes; the ranges may overlap. */
+export function memoryCopy(
+  to: Operand<"i32">,
+  from: Operand<"i32">,
+  bytes: Operand<"i32">,
+): Expr<"void"> {
+  const operands = [to, from, bytes].map((value) => operand("i32", value).code);
+  return { type: "void", code: [...operands, 0xfc, 10, 0, 0] };
+}
+
 /** Whether the host has the relaxed vector instructions. */
 export const hasRelaxedSimd: boolean = WebAssembly.validate(
   new Uint8Array([

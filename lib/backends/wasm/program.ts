@@ -3,8 +3,8 @@ import type { ModuleBuilder } from "./assembler.ts";
 
 /** One 32-bit word of a call's arguments: a number, or an address. */
 export type WasmArgument = number | {
-  /** `workspace`: the memory got from `reserve`. */
-  readonly operand: "input" | "output" | "scratch" | "workspace";
+  /** `reserved` and `borrowed`: the memory got from `reserve` and `borrow`. */
+  readonly operand: "input" | "output" | "scratch" | "reserved" | "borrowed";
   readonly index: number;
   /** Bytes to add to the address. */
   readonly offset?: number;
@@ -34,5 +34,7 @@ export interface WasmProgram {
    * Memory for what the calls of this step hand to each other. It is aligned to 64 bytes, its
    * content is undefined, and later steps use it again.
    */
-  reserve(bytes: number): WasmArgument;
+  reserve(bytes: number): Exclude<WasmArgument, number>;
+  /** As `reserve`, but the content lasts only until the next one borrows: all get the same memory. */
+  borrow(bytes: number): Exclude<WasmArgument, number>;
 }

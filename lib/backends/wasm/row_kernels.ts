@@ -12,7 +12,9 @@ import {
   type Operand,
   v128,
 } from "./assembler.ts";
+import { at } from "./gemm_kernels.ts";
 import { acrossLanes } from "./lane_operations.ts";
+import { exp } from "./math.ts";
 
 type V = Expr<"v128">;
 type I = Operand<"i32">;
@@ -91,6 +93,62 @@ export function emitDot(m: ModuleBuilder) {
         f.set(count, i32.sub(count, 1));
       });
       return sum;
+    },
+  );
+}
+
+/**
+ * Emits the softmax of one row, continued over blocks: `scores` become `exp(scale · score - max)`
+ * (zero beyond `seen`), and the row's state, its maximum and sum, is brought up to date.
+ *
+ * @returns A function of scores, columns, seen, state that gives the factor for what was summed up
+ * to now.
+ */
+export function emitOnlineSoftmax(m: ModuleBuilder, scale: number) {
+  return m.func(
+    { params: ["i32", "i32", "i32", "i32"], result: "f32" },
+    (f, scores, columns, seen, state) => {
+      const factor = f32x4.const(scale, scale, scale, scale);
+      const scaled = (offset: Expr<"i32">) => f32x4.mul(v128.load(i32.add(scores, offset)), factor);
+      const lowest = f32x4.const(-Infinity, -Infinity, -Infinity, -Infinity);
+      const highest = f.let(lowest);
+      eachVector(
+        f,
+        seen,
+        (offset) => f.set(highest, f32x4.max(highest, scaled(offset))),
+        (offset, mask) =>
+          f.set(highest, f32x4.max(highest, v128.bitselect(scaled(offset), lowest, mask))),
+      );
+      const before = f.let(v128.load32Splat(state));
+      const now = f.let(f32x4.max(before, acrossLanes(f, highest, f32x4.max)));
+      const total = f.let(f32x4.const(0, 0, 0, 0));
+      const put = (offset: Expr<"i32">, value: Expr<"v128">) => {
+        const p = f.let(value);
+        f.store.v128(i32.add(scores, offset), p);
+        f.set(total, f32x4.add(total, p));
+      };
+      const power = (offset: Expr<"i32">) => exp(f, f32x4.sub(scaled(offset), now));
+      eachVector(
+        f,
+        seen,
+        (offset) => put(offset, power(offset)),
+        (offset, mask) => put(offset, v128.and(power(offset), mask)),
+      );
+      const end = f.let(i32.and(i32.add(seen, 3), -4));
+      f.if(i32.ltU(end, columns), () => {
+        fillZero(f, at(scores, end, 4), i32.sub(columns, end));
+      });
+      const isFirst = f32x4.eq(before, now); // also where both are -infinity
+      const keep = f.let(
+        v128.bitselect(f32x4.const(1, 1, 1, 1), exp(f, f32x4.sub(before, now)), isFirst),
+      );
+      const sum = f32x4.add(
+        f32x4.mul(v128.load32Splat(state, 4), keep),
+        acrossLanes(f, total, f32x4.add),
+      );
+      f.store.f32(state, f32x4.lane(now, 0));
+      f.store.f32(state, f32x4.lane(sum, 0), 4);
+      return f32x4.lane(keep, 0);
     },
   );
 }
