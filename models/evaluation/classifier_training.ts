@@ -38,6 +38,22 @@ export interface ClassifierTraining {
  * @param options See {@link ClassifierTraining}.
  * @returns The parameters.
  * @throws {TypeError} If the dataset does not fit the model or has less than a batch.
+ *
+ * @example
+ * ```ts
+ * import { assert } from "@std/assert";
+ * import { openDevice } from "../../lib/device.ts";
+ * import { generateShapes } from "../data/shapes.ts";
+ * import { classifier } from "./classifier.ts";
+ * import { classifierAccuracy, trainClassifier } from "./classifier_training.ts";
+ *
+ * await openDevice("reference");
+ * const dataset = generateShapes({ count: 32, size: 8, classes: 2, seed: 0 });
+ * const model = classifier({ height: 8, width: 8, classes: 2, channels: 2, features: 4 });
+ * const training = { epochs: 10, batchSize: 8, learningRate: 1e-2 };
+ * const params = await trainClassifier(model, dataset, training);
+ * assert(await classifierAccuracy(model, params, dataset) > 0.9);
+ * ```
  */
 export async function trainClassifier(
   model: ClassifierConfig,

@@ -43,6 +43,25 @@ export interface ReconstructionQuality extends Evaluation {
  * @param options `originals`: a folder, a `.npz` file or a set of images; `reconstruct`: encodes and
  * decodes a batch, to images of the same size; the rest as in `evaluate`.
  * @returns The measures.
+ *
+ * @example
+ * ```ts
+ * import { assertAlmostEquals } from "@std/assert";
+ * import { key } from "../../ops/random.ts";
+ * import { generateShapes } from "../data/shapes.ts";
+ * import { createParameters } from "../layers/parameter.ts";
+ * import { classifier, classifierFeatures, classifierParameters } from "./classifier.ts";
+ * import { datasetImages } from "./images.ts";
+ * import { evaluateReconstruction } from "./reconstruction.ts";
+ *
+ * const model = classifier({ height: 8, width: 8, classes: 3, channels: 2, features: 4 });
+ * const quality = await evaluateReconstruction({
+ *   originals: datasetImages(generateShapes({ count: 8, size: 8, classes: 3, seed: 0 })),
+ *   reconstruct: ({ data }) => Promise.resolve(data.map((value) => value ^ 1)),
+ *   features: classifierFeatures(model, createParameters(classifierParameters(model), key(0))),
+ * });
+ * assertAlmostEquals(quality.psnr, 20 * Math.log10(255), 1e-9);
+ * ```
  */
 export async function evaluateReconstruction(
   { originals, reconstruct, ...options }:
