@@ -2,6 +2,8 @@
 import type { Op } from "../lib/op.ts";
 import { normalizeAxes, normalizeAxis, type Shape, showShape } from "../lib/shape.ts";
 import { bindOne, type Tensor } from "../lib/tensor.ts";
+import { customVjp } from "../lib/transforms/vjp.ts";
+import { concat } from "./concat.ts";
 import { place } from "./pad.ts";
 import { reshape } from "./reshape.ts";
 
@@ -189,10 +191,14 @@ export function split(
     );
   }
   const ones = x.shape.map(() => 1);
-  let start = 0;
-  return lengths.map((part) => {
-    const starts = x.shape.map((_, i) => i === axis ? start : 0);
-    start += part;
-    return sliceBy(x, starts, ones, x.shape.with(axis, part));
-  });
+  const cut = (x: Tensor) => {
+    let start = 0;
+    return lengths.map((part) => {
+      const starts = x.shape.map((_, i) => i === axis ? start : 0);
+      start += part;
+      return sliceBy(x, starts, ones, x.shape.with(axis, part));
+    });
+  };
+  // The parts' cotangents side by side, instead of a sum of each in a tensor of zeros.
+  return customVjp(cut, (_, __, cotangents) => [concat(cotangents, { axis })])(x);
 }

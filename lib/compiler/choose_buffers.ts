@@ -47,14 +47,17 @@ export function chooseBuffers(graph: Canonical, limits: FusionLimits): Set<Part>
     for (const part of unit.outputs) {
       let count = 0, spreads = false;
       for (const consumer of consumers.get(part) ?? []) {
+        const result = consumer.outputs[0]!;
+        const repeats = consumer.op.run.kind === "expression" &&
+          sizeOf(result.shape) > sizeOf(part.shape);
         if (own.get(consumer) !== 0) {
           count++;
+          spreads ||= repeats; // padding and joining compute all their parts at every element
           continue;
         }
-        const moved = consumer.outputs[0]!;
-        const further = uses.get(moved)!;
+        const further = uses.get(result)!;
         count += Math.max(1, further.count);
-        spreads ||= further.spreads || sizeOf(moved.shape) > sizeOf(part.shape);
+        spreads ||= further.spreads || repeats;
       }
       uses.set(part, { count, spreads });
     }

@@ -1,9 +1,9 @@
 /** Multi-head self-attention and cross-attention with rotary positions and prefix masks. */
 import type { Tensor } from "../../lib/tensor.ts";
 import { attention } from "../../ops/attention/attention.ts";
-import { expandDims, reshape } from "../../ops/reshape.ts";
+import { expandDims, reshape, squeeze } from "../../ops/reshape.ts";
 import { rotary2d } from "../../ops/rotary.ts";
-import { slice } from "../../ops/slice.ts";
+import { split } from "../../ops/slice.ts";
 import { transpose } from "../../ops/transpose.ts";
 import { type Linear, linear, linearParameters } from "./linear.ts";
 import type { Parameter } from "./parameter.ts";
@@ -116,9 +116,9 @@ function rotate(x: Tensor, { cos, sin }: Rotation): Tensor {
 /** [B, N, parts·H·D] → that many [B, H, N, D]. */
 function splitHeads(x: Tensor, parts: number, heads: number): Tensor[] {
   const [batch, count, features] = x.shape as [number, number, number];
-  const split = reshape(x, [batch, count, parts, heads, features / parts / heads]);
-  const inFront = transpose(split, [2, 0, 3, 1, 4]);
-  return Array.from({ length: parts }, (_, part) => slice(inFront, [part]));
+  const byHead = reshape(x, [batch, count, parts, heads, features / parts / heads]);
+  const inFront = transpose(byHead, [2, 0, 3, 1, 4]);
+  return split(inFront, parts, { axis: 0 }).map((part) => squeeze(part, 0));
 }
 
 /** [B, H, N, D] → [B, N, H·D]. */
