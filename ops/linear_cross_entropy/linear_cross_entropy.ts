@@ -13,6 +13,7 @@ import { matmul } from "../matmul/matmul.ts";
 import { expandDims, reshape } from "../reshape.ts";
 import { softmax } from "../softmax.ts";
 import { swapAxes } from "../transpose.ts";
+import { linearCrossEntropyGradientWasm, linearCrossEntropyWasm } from "./wasm.ts";
 import {
   linearCrossEntropyGradientScratch,
   linearCrossEntropyGradientWgsl,
@@ -44,6 +45,7 @@ const linearCrossEntropyOp: Op = {
   run: {
     kind: "kernel",
     cpu: lossCpu,
+    wasm: linearCrossEntropyWasm,
     wgsl: linearCrossEntropyWgsl,
     flops: (spec) => 2 * products(spec),
     scratch: (spec, backend) => backend === "webgpu" ? linearCrossEntropyScratch(spec) : [],
@@ -61,6 +63,7 @@ const gradientOp: Op = {
   run: {
     kind: "kernel",
     cpu: gradientCpu,
+    wasm: linearCrossEntropyGradientWasm,
     wgsl: linearCrossEntropyGradientWgsl,
     flops: (spec) => 6 * products(spec),
     scratch: (spec, backend) => backend === "webgpu" ? linearCrossEntropyGradientScratch(spec) : [],
