@@ -4,6 +4,7 @@ export * from "./debug/mod.ts";
 export { defineOp } from "./define_op.ts";
 export { closeDevices, currentDevice, type DeviceChoice, openDevice } from "./device.ts";
 export { bytesPerElement, type DType, type HostArray, promote } from "./dtype.ts";
+export * from "./distributed/mod.ts";
 export * from "./formats/npy.ts";
 export * from "./formats/png.ts";
 export { openPytorch } from "./formats/pytorch.ts";

@@ -65,6 +65,11 @@ export interface Backend {
   write(buffer: DeviceBuffer, type: TensorType, data: HostArray): void;
   /** Reads a value back. */
   read(buffer: DeviceBuffer, type: TensorType): Promise<HostArray>;
+  /**
+   * The elements where they lie, for f32, i32 and u32 on a device whose memory is the host's. Valid
+   * until memory is allocated.
+   */
+  view?(buffer: DeviceBuffer, type: TensorType): HostArray | undefined;
   /** Compiles a plan. */
   prepare(plan: Plan): Executable;
   /** Waits until everything enqueued has run. */

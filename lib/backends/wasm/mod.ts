@@ -72,6 +72,7 @@ export function openWasm({ threads }: WasmOptions = {}): Promise<Backend> {
       result.set(wordsOf(memory, buffer, type));
       return Promise.resolve(result);
     },
+    view: (buffer, type) => type.dtype === "bool" ? undefined : wordsOf(memory, buffer, type),
     prepare(plan) {
       counters.compilations++;
       return prepare(plan, host);

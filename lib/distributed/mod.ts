@@ -1,0 +1,3 @@
+/** Training on several processes at once. */
+export { type Mpi, openMpi } from "./mpi.ts";
+export { averageGradients, broadcastParameters } from "./parallel.ts";

@@ -1,0 +1,96 @@
+/**
+ * A job for the tests of MPI, run by `mpirun`: what its first argument says, on the device that its
+ * second one names. Rank 0 prints the result as JSON.
+ */
+import {
+  adamw,
+  jit,
+  matmul,
+  mean,
+  normal,
+  randomKey,
+  square,
+  sub,
+  tanh,
+  valueAndGrad,
+} from "../../mod.ts";
+import { type DeviceChoice, openDevice } from "../device.ts";
+import { type Tensor, tensor } from "../tensor.ts";
+import { treeEntries } from "../tree.ts";
+import { type Mpi, openMpi } from "./mpi.ts";
+import { averageGradients, broadcastParameters } from "./parallel.ts";
+
+interface Params {
+  readonly hidden: Tensor;
+  readonly output: Tensor;
+}
+
+const batch = 8, width = 5;
+
+const loss = (p: Params, x: Tensor, y: Tensor) =>
+  mean(square(sub(matmul(tanh(matmul(x, p.hidden)), p.output), y)));
+
+/** Trains on this process's part of every batch; the parameters at the end. */
+async function train(mpi: Mpi): Promise<Record<string, number[]>> {
+  const own = batch / mpi.size;
+  const numbers = (size: number, salt: number) =>
+    Float32Array.from({ length: size }, (_, i) => Math.sin(salt + 7 * i));
+  const part = (step: number, salt: number, columns: number) => {
+    const all = numbers(batch * columns, 100 * step + salt);
+    const first = mpi.rank * own * columns;
+    return tensor(all.slice(first, first + own * columns), { shape: [own, columns] });
+  };
+  // Every process begins with other parameters: broadcasting makes them the same.
+  let params = await broadcastParameters<Params>(mpi, {
+    hidden: normal(randomKey(mpi.rank), [width, 16]),
+    output: normal(randomKey(10 + mpi.rank), [16, 2]),
+  });
+  let state = adamw.init(params);
+  const gradientsOf = jit(valueAndGrad(loss));
+  const update = jit(
+    (p: Params, g: Params, s: typeof state) => adamw.update(p, g, s, { learningRate: 0.01 }),
+    { donate: [0, 1, 2] },
+  );
+  for (let step = 0; step < 30; step++) {
+    const [, gradients] = gradientsOf(params, part(step, 1, width), part(step, 2, 2));
+    [params, state] = update(params, await averageGradients(mpi, gradients), state);
+  }
+  const entries = treeEntries(params).map(async ([path, x]) => [path, [...await x.data()]]);
+  return Object.fromEntries(await Promise.all(entries));
+}
+
+/** Every call once. */
+function calls(mpi: Mpi): unknown {
+  const { rank } = mpi;
+  const shared = new Float32Array(new SharedArrayBuffer(64), 16, 3).fill(rank + 1);
+  mpi.allreduce(shared, "sum");
+  const large = new Float32Array(5_000_000).fill(rank);
+  mpi.allreduce(large, "mean");
+  const words = Int32Array.of(rank, 2 * rank);
+  mpi.broadcast(words, mpi.size - 1);
+  mpi.barrier();
+  const gathered = mpi.gather({ rank, text: "é".repeat(rank) });
+  return { sum: [...shared], mean: [large[0], large.at(-1)], words: [...words], gathered };
+}
+
+const [job, device] = Deno.args;
+const mpi = openMpi();
+await openDevice(device as DeviceChoice);
+switch (job) {
+  case "train":
+  case "calls": {
+    const results = mpi.gather(job === "train" ? await train(mpi) : calls(mpi));
+    if (mpi.rank === 0) console.log(JSON.stringify(results));
+    break;
+  }
+  case "abort":
+    if (mpi.rank === 1) mpi.abort("the data is gone", 3);
+    mpi.barrier();
+    break;
+  case "die":
+    if (mpi.rank === 1) throw new Error("rank 1 has died");
+    mpi.barrier();
+    break;
+}
+mpi.finalize();
+Deno.exit(0);
