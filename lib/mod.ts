@@ -6,6 +6,7 @@ export { closeDevices, currentDevice, type DeviceChoice, openDevice } from "./de
 export { bytesPerElement, type DType, type HostArray, promote } from "./dtype.ts";
 export * from "./distributed/mod.ts";
 export * from "./formats/npy.ts";
+export * from "./formats/npz.ts";
 export * from "./formats/png.ts";
 export { openPytorch } from "./formats/pytorch.ts";
 export * from "./formats/safetensors.ts";

@@ -1,4 +1,5 @@
 /** Models as data, and Set AutoRegressive modeling on them. */
+export * from "./evaluation/mod.ts";
 export { fmt, type FmtConfig, type FmtInput, fmtPresets } from "./fmt/config.ts";
 export {
   type FmtInputs,
