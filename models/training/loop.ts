@@ -17,8 +17,8 @@ export interface Stage<P, Batch> {
   parameters(): unknown;
   /** First parameters. */
   init(): P;
-  /** The inputs of a step, counted from 0. */
-  batch(step: number): Batch;
+  /** Makes ready what gives the inputs of a step, counted from 0; called only if there are steps to make. */
+  batches(): Promise<(step: number) => Batch>;
   loss(params: P, batch: Batch): Losses;
   /** The names of the losses. */
   readonly losses: readonly string[];
@@ -58,11 +58,13 @@ export async function train<P, Batch>(
   let { state, step } = await startingState(stage, folder);
   let history = zeros([logEvery, names.length]);
   let metrics: Metrics | undefined;
-  let read = { step, time: performance.now() };
-  if (step < steps) await trimMetrics(logPath, name, step);
+  if (step >= steps) return state.average ?? state.params;
+  const batch = await stage.batches();
+  await trimMetrics(logPath, name, step);
   report({ stage: name, step, steps });
+  let read = { step, time: performance.now() };
   while (step < steps) {
-    ({ state, history } = trainStep(state, history, stage.batch(step)));
+    ({ state, history } = trainStep(state, history, batch(step)));
     step++;
     const saves = step % checkpointEvery === 0 || step === steps;
     if (saves || step % logEvery === 0) {

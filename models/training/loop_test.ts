@@ -23,7 +23,7 @@ function stage(settings: Partial<TrainingSettings>): Stage<Params, Tensor> {
     files: { weights: "w.safetensors", state: "state.safetensors" },
     parameters: () => ({ w: new Parameter([2, 2], "ones") }),
     init: () => ({ w: tensor([[1, 2], [3, 4]]) }),
-    batch: (step) => tensor([Math.sin(step), Math.cos(step)]),
+    batches: () => Promise.resolve((step) => tensor([Math.sin(step), Math.cos(step)])),
     loss: ({ w }, target) => ({ loss: mean(square(sub(w, target))) }),
     losses: ["loss"],
     rate: { name: "tokensPerSecond", perStep: 1 },

@@ -43,10 +43,11 @@ export async function trainRun(
   const data = await loadData(config);
   report({ stage: "data", step: 1, steps: 1 });
   const tokenizer = await train(tokenizerStage(config, data), folder, report);
-  const codes = await encodeData(config.tokenizer, tokenizer, data, (step, steps) => {
-    report({ stage: "codes", step, steps });
-  });
-  const model = await train(modelStage(config, data, codes), folder, report);
+  const encode = () =>
+    encodeData(config.tokenizer, tokenizer, data, (step, steps) => {
+      report({ stage: "codes", step, steps });
+    });
+  const model = await train(modelStage(config, data, encode), folder, report);
   const picture = await samplePicture({ config, tokenizer, model }, (step, steps) => {
     report({ stage: "samples", step, steps });
   });

@@ -3,12 +3,12 @@ import { foldIn } from "../../lib/random/threefry.ts";
 import { type Tensor, tensor } from "../../lib/tensor.ts";
 import type { RunConfig } from "../config/schema.ts";
 import type { ImageDataset } from "../data/dataset.ts";
+import { tokenCount } from "../fmt/config.ts";
 import { fmtInputs, fmtLoss, type FmtTrainingInputs } from "../fmt/fmt.ts";
 import { type FmtParameters, fmtParameters } from "../fmt/network.ts";
 import { init } from "../model.ts";
 import { dropLabels, makeTrainingBatch } from "../sar/batch.ts";
-import { type VqParameters, vqParameters } from "../vq/vq.ts";
-import { vqLoss } from "../vq/vq.ts";
+import { vqLoss, type VqParameters, vqParameters } from "../vq/vq.ts";
 import { batchesOf, imageBatch } from "./data.ts";
 import { runKey } from "./keys.ts";
 import type { Stage } from "./loop.ts";
@@ -26,20 +26,26 @@ export function tokenizerStage(
     files: { weights: "tokenizer.safetensors", state: "tokenizer-optimizer.safetensors" },
     parameters: () => vqParameters(tokenizer),
     init: () => init(tokenizer, keyTensor(runKey(seed, "tokenizer"))),
-    batch: (step) => imageBatch(data, examples(step)),
+    batches: () => Promise.resolve((step) => imageBatch(data, examples(step))),
     loss: (params, images) => ({ ...vqLoss(tokenizer, params, images) }),
     losses: ["loss", "reconstruction", "codebook"],
     rate: { name: "imagesPerSecond", perStep: settings.batchSize },
   };
 }
 
-/** The training of the model on codes [count, N] by grid index. */
+/**
+ * The training of the model.
+ *
+ * @param config The run's configuration.
+ * @param data Of which the labels count.
+ * @param encode Gives the codes of all images [count, N], by grid index.
+ */
 export function modelStage(
   { model, recipe, training: settings, seed }: RunConfig,
   { count, labels, classes }: ImageDataset,
-  codes: Int32Array,
+  encode: () => Promise<Int32Array>,
 ): Stage<FmtParameters, FmtTrainingInputs & { key: Tensor }> {
-  const tokens = codes.length / count;
+  const tokens = tokenCount(model);
   const examples = batchesOf(count, settings.batchSize, seed);
   const trainingKey = runKey(seed, "training");
   return {
@@ -49,17 +55,20 @@ export function modelStage(
     files: { weights: "model.safetensors", state: "optimizer.safetensors" },
     parameters: () => fmtParameters(model),
     init: () => init(model, keyTensor(runKey(seed, "model"))),
-    batch(step) {
-      const key = foldIn(trainingKey, step);
-      const chosen = examples(step);
-      const grids = new Int32Array(chosen.length * tokens);
-      chosen.forEach((example, i) =>
-        grids.set(codes.subarray(example * tokens, (example + 1) * tokens), i * tokens)
-      );
-      const batch = makeTrainingBatch(recipe, model.grid, grids, foldIn(key, 0));
-      const own = Uint8Array.from(chosen, (example) => labels[example]!);
-      const kept = dropLabels(own, classes, settings.classDropout, foldIn(key, 1));
-      return { ...fmtInputs(batch, kept), key: keyTensor(foldIn(key, 2)) };
+    async batches() {
+      const codes = await encode();
+      return (step) => {
+        const key = foldIn(trainingKey, step);
+        const chosen = examples(step);
+        const grids = new Int32Array(chosen.length * tokens);
+        chosen.forEach((example, i) =>
+          grids.set(codes.subarray(example * tokens, (example + 1) * tokens), i * tokens)
+        );
+        const batch = makeTrainingBatch(recipe, model.grid, grids, foldIn(key, 0));
+        const own = Uint8Array.from(chosen, (example) => labels[example]!);
+        const kept = dropLabels(own, classes, settings.classDropout, foldIn(key, 1));
+        return { ...fmtInputs(batch, kept), key: keyTensor(foldIn(key, 2)) };
+      };
     },
     loss: (params, { key, ...inputs }) => ({
       loss: fmtLoss(model, params, inputs, { key, checkpoint: settings.recompute }),
