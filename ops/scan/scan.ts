@@ -4,6 +4,7 @@ import { normalizeAxis, sizeOf } from "../../lib/shape.ts";
 import { bindOne, type Tensor } from "../../lib/tensor.ts";
 import { checkDType } from "../arguments.ts";
 import { flip } from "../slice.ts";
+import { cumulativeSumWasm } from "./wasm.ts";
 import { cumulativeSumWgsl } from "./wgsl.ts";
 
 const cumulativeSumOp: Op = {
@@ -15,7 +16,7 @@ const cumulativeSumOp: Op = {
   vjp: ({ cotangents: [g], attributes: { axis } }) => [
     flip(cumulativeSum(flip(g!, axis), { axis }), axis),
   ],
-  run: { kind: "kernel", cpu, wgsl: cumulativeSumWgsl },
+  run: { kind: "kernel", cpu, wasm: cumulativeSumWasm, wgsl: cumulativeSumWgsl },
 };
 
 function cpu(

@@ -13,6 +13,7 @@ import { logicalAnd } from "../logic.ts";
 import { reshape } from "../reshape.ts";
 import { moveAxis } from "../transpose.ts";
 import { where } from "../where.ts";
+import { scatterAddWasm, updateSliceWasm } from "./wasm.ts";
 import { scatterAddWgsl, updateSliceWgsl } from "./wgsl.ts";
 
 /** base [N, ...rest], indices i32 [R], updates [R, ...rest] → like base. */
@@ -31,7 +32,13 @@ const scatterAddOp: Op = {
   vjp: (
     { inputs: [, indices], cotangents: [g] },
   ) => [g, undefined, take(g!, indices!, { axis: 0 })],
-  run: { kind: "kernel", inPlace: 0, cpu: scatterAddCpu, wgsl: scatterAddWgsl },
+  run: {
+    kind: "kernel",
+    inPlace: 0,
+    cpu: scatterAddCpu,
+    wasm: scatterAddWasm,
+    wgsl: scatterAddWgsl,
+  },
 };
 
 function scatterAddCpu(
@@ -161,7 +168,13 @@ const updateSliceOp: Op = {
       undefined,
     ];
   },
-  run: { kind: "kernel", inPlace: 0, cpu: updateSliceCpu, wgsl: updateSliceWgsl },
+  run: {
+    kind: "kernel",
+    inPlace: 0,
+    cpu: updateSliceCpu,
+    wasm: updateSliceWasm,
+    wgsl: updateSliceWgsl,
+  },
 };
 
 function updateSliceCpu(

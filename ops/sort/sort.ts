@@ -6,6 +6,7 @@ import { checkDType } from "../arguments.ts";
 import { zerosLike } from "../create.ts";
 import { scatterAlong } from "../scatter/scatter.ts";
 import { moveAxis } from "../transpose.ts";
+import { sortWasm } from "./wasm.ts";
 import { sortScratch, sortWgsl } from "./wgsl.ts";
 
 /** Along the last axis: x → values, indices i32; stable, NaN last. */
@@ -21,6 +22,7 @@ const sortOp: Op = {
   run: {
     kind: "kernel",
     cpu,
+    wasm: sortWasm,
     wgsl: sortWgsl,
     scratch: (spec, backend) => backend === "webgpu" ? sortScratch(spec) : [],
   },
