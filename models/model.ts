@@ -20,6 +20,12 @@ import {
   reconstructLlamagenImages,
 } from "./llamagen/vq.ts";
 import { type LlamagenVqConfig, llamagenVqSchema } from "./llamagen/vq_config.ts";
+import { type MultiscaleVqConfig, multiscaleVqSchema } from "./var/config.ts";
+import {
+  type MultiscaleVqParameters,
+  multiscaleVqParameters,
+  reconstructScales,
+} from "./var/tokenizer.ts";
 import { type VqConfig, vqSchema } from "./vq/config.ts";
 import { reconstructImages, type VqParameters, vqParameters } from "./vq/vq.ts";
 
@@ -27,6 +33,12 @@ import { reconstructImages, type VqParameters, vqParameters } from "./vq/vq.ts";
 interface Kinds {
   fmt: { config: FmtConfig; params: FmtParameters; inputs: FmtInputs; options: FmtOptions };
   vq: { config: VqConfig; params: VqParameters; inputs: Tensor; options: undefined };
+  "multiscale-vq": {
+    config: MultiscaleVqConfig;
+    params: MultiscaleVqParameters;
+    inputs: Tensor;
+    options: undefined;
+  };
   "llamagen-gpt": {
     config: GptConfig;
     params: GptParameters;
@@ -65,6 +77,11 @@ interface Entry<M extends Model> {
 const kinds: { readonly [K in Kind]: Entry<Kinds[K]["config"]> } = {
   fmt: { schema: fmtSchema, parameters: fmtParameters, apply: fmtLogits },
   vq: { schema: vqSchema, parameters: vqParameters, apply: reconstructImages },
+  "multiscale-vq": {
+    schema: multiscaleVqSchema,
+    parameters: multiscaleVqParameters,
+    apply: reconstructScales,
+  },
   "llamagen-gpt": { schema: gptSchema, parameters: gptParameters, apply: gptLogits },
   "llamagen-vq": {
     schema: llamagenVqSchema,

@@ -89,6 +89,6 @@ function codebook(
  *
  * Source: van den Oord et al., "Neural discrete representation learning" (2017), section 3.2.
  */
-export function straightThrough({ compared, quantized }: Quantized): Tensor {
+export function straightThrough({ compared, quantized }: Omit<Quantized, "codes">): Tensor {
   return add(compared, stopGradient(sub(quantized, compared)));
 }

@@ -27,29 +27,7 @@ export const vqSchema = z.strictObject({
     .describe("Whether latents and codebook rows are scaled to length 1"),
   commitment: z.number().nonnegative().default(0.25)
     .describe("Weight of the loss that draws latents to their codes"),
-}).superRefine((config, context) => {
-  const { encoderChannels, decoderChannels } = config;
-  const factor = 2 ** encoderChannels.length;
-  for (const side of ["imageHeight", "imageWidth"] as const) {
-    if (config[side] % factor === 0) continue;
-    context.addIssue({
-      code: "custom",
-      path: [side],
-      message: `expected a multiple of ${factor} (${encoderChannels.length} levels) but found ${
-        config[side]
-      }`,
-    });
-  }
-  if (decoderChannels.length !== encoderChannels.length + 1) {
-    context.addIssue({
-      code: "custom",
-      path: ["decoderChannels"],
-      message: `expected ${
-        encoderChannels.length + 1
-      } numbers (one more than the encoder's levels) but found ${decoderChannels.length}`,
-    });
-  }
-}).describe("A small convolutional tokenizer");
+}).superRefine(checkLevels).describe("A small convolutional tokenizer");
 
 /** A small image tokenizer as data. */
 export type VqConfig = z.output<typeof vqSchema>;
@@ -80,7 +58,42 @@ export function vqTokenizer(config: VqInput = {}): VqConfig {
 }
 
 /** The grid of tokens that an image becomes. */
-export function tokenGrid({ imageHeight, imageWidth, encoderChannels }: VqConfig): Grid {
+export function tokenGrid(
+  { imageHeight, imageWidth, encoderChannels }: Omit<LevelSettings, "decoderChannels">,
+): Grid {
   const factor = 2 ** encoderChannels.length;
   return { height: imageHeight / factor, width: imageWidth / factor };
+}
+
+/** What decides the sizes of the levels. */
+interface LevelSettings {
+  readonly imageHeight: number;
+  readonly imageWidth: number;
+  readonly encoderChannels: readonly number[];
+  readonly decoderChannels: readonly number[];
+}
+
+/** Refuses images that the levels cannot halve, and a decoder of another number of levels. */
+export function checkLevels(config: LevelSettings, context: z.core.$RefinementCtx): void {
+  const { encoderChannels, decoderChannels } = config;
+  const factor = 2 ** encoderChannels.length;
+  for (const side of ["imageHeight", "imageWidth"] as const) {
+    if (config[side] % factor === 0) continue;
+    context.addIssue({
+      code: "custom",
+      path: [side],
+      message: `expected a multiple of ${factor} (${encoderChannels.length} levels) but found ${
+        config[side]
+      }`,
+    });
+  }
+  if (decoderChannels.length !== encoderChannels.length + 1) {
+    context.addIssue({
+      code: "custom",
+      path: ["decoderChannels"],
+      message: `expected ${
+        encoderChannels.length + 1
+      } numbers (one more than the encoder's levels) but found ${decoderChannels.length}`,
+    });
+  }
 }
