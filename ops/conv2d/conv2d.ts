@@ -6,6 +6,7 @@ import { add } from "../arithmetic.ts";
 import { checkDType, checkRank, checkShapeIs, checkWhole } from "../arguments.ts";
 import { asTensors } from "../broadcast.ts";
 import { reshape } from "../reshape.ts";
+import { conv2dInputGradientWasm, conv2dWasm, conv2dWeightGradientWasm } from "./wasm.ts";
 import {
   conv2dInputGradientWgsl,
   conv2dWeightGradientScratch,
@@ -62,6 +63,7 @@ const conv2dOp: Op = {
         y!.data[yi]! += x!.data[xi]! * w!.data[wi]!;
       }
     },
+    wasm: conv2dWasm,
     wgsl: conv2dWgsl,
     flops: ({ inputs: [, w], outputs: [y] }) => flops(w!, y!),
   },
@@ -86,6 +88,7 @@ const inputGradientOp: Op = {
         dx!.data[xi]! += dy!.data[yi]! * w!.data[wi]!;
       }
     },
+    wasm: conv2dInputGradientWasm,
     wgsl: conv2dInputGradientWgsl,
     flops: ({ inputs: [dy, w] }) => flops(w!, dy!),
   },
@@ -110,6 +113,7 @@ const weightGradientOp: Op = {
         dw!.data[wi]! += x!.data[xi]! * dy!.data[yi]!;
       }
     },
+    wasm: conv2dWeightGradientWasm,
     wgsl: conv2dWeightGradientWgsl,
     flops: ({ inputs: [, dy], outputs: [dw] }) => flops(dw!, dy!),
     scratch: (spec, backend) => backend === "webgpu" ? conv2dWeightGradientScratch(spec) : [],
