@@ -92,7 +92,7 @@ export function jit<Arguments extends unknown[], Result>(
     if (inTrace()) return fn(...args);
     const device = currentDevice();
     const { leaves, structure } = flatten(args);
-    const key = `${device.name} ${structure.key} ${leaves.map(leafKey).join(" ")}`;
+    const key = `${deviceKey(device)} ${structure.key} ${leaves.map(leafKey).join(" ")}`;
     let trace = traces.get(key);
     if (!trace) {
       const now = new Map(treeEntries<unknown>(args).map(([path, leaf]) => [path, leafKey(leaf)]));
@@ -112,6 +112,16 @@ export function jit<Arguments extends unknown[], Result>(
     name: { value: name },
     plan: { value: () => last ? showPlan(last.plan) : "not compiled yet" },
   }) as Jitted<Arguments, Result>;
+}
+
+const deviceKeys = new WeakMap<Backend, number>();
+let nextDeviceKey = 0;
+
+/** Tells devices apart, also two of one name. */
+function deviceKey(device: Backend): number {
+  let key = deviceKeys.get(device);
+  if (key === undefined) deviceKeys.set(device, key = nextDeviceKey++);
+  return key;
 }
 
 function leafKey(leaf: unknown): string {

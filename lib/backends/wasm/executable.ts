@@ -10,7 +10,8 @@ import { emitLoop } from "./loop.ts";
 import { type LoopSchedule, scheduleLoop } from "./loop_schedule.ts";
 import { splitLoop } from "./loop_split.ts";
 import type { WasmMemory } from "./memory.ts";
-import type { WasmCall, WasmProgram } from "./program.ts";
+import type { Blas } from "./blas.ts";
+import type { HostKernel, WasmCall, WasmProgram } from "./program.ts";
 import type { Kernel, ThreadPool } from "./threads.ts";
 
 /** A piece of the shared memory. */
@@ -31,6 +32,7 @@ export interface WasmHost {
   readonly pool: ThreadPool;
   readonly workspace: Workspace;
   readonly counters: DeviceCounters;
+  readonly blas: Blas | undefined;
 }
 
 /** A bound buffer, or a part of the workspace: what is planned, and behind it what is borrowed. */
@@ -41,7 +43,7 @@ type Word = number | { readonly base: Base; readonly offset: number };
 
 interface Job {
   readonly name: string;
-  readonly kernel: string;
+  readonly kernel: WasmCall["kernel"];
   readonly words: readonly Word[];
   readonly chunks: number;
 }
@@ -69,10 +71,14 @@ export function prepare(plan: Plan, host: WasmHost): Executable {
   const jobs = steps.flatMap((step) => typeof step === "function" ? [] : step);
   const block = memory.malloc(4 * jobs.reduce((sum, { words }) => sum + words.length, 0));
   const patches = new Map<Base, { word: number; offset: number }[]>();
-  const calls = new Map<Job, { kernel: Kernel; args: number }>();
+  const calls = new Map<Job, { kernel: Kernel | HostKernel; args: number }>();
   let at = block / 4;
   for (const job of jobs) {
-    calls.set(job, { kernel: module!.kernels[job.kernel]!, args: 4 * at });
+    const { kernel } = job;
+    calls.set(job, {
+      kernel: typeof kernel === "function" ? kernel : module!.kernels[kernel]!,
+      args: 4 * at,
+    });
     for (const word of job.words) {
       if (typeof word === "number") memory.views().i32[at] = word;
       else {
@@ -104,7 +110,8 @@ export function prepare(plan: Plan, host: WasmHost): Executable {
       else {
         for (const job of run) {
           const { kernel, args } = calls.get(job)!;
-          pool.run(kernel, args, job.chunks);
+          if (typeof kernel === "function") kernel(args);
+          else pool.run(kernel, args, job.chunks);
         }
       }
       finished();
@@ -122,9 +129,9 @@ export function prepare(plan: Plan, host: WasmHost): Executable {
   };
 }
 
-function planCompiler(plan: Plan, { memory, pool }: WasmHost) {
+function planCompiler(plan: Plan, { memory, pool, blas }: WasmHost) {
   const module = wasmModule();
-  const host = { threads: pool.threads, scratchBytes: pool.scratchBytes };
+  const host = { threads: pool.threads, scratchBytes: pool.scratchBytes, blas };
   const made = new Map<string, unknown>();
   const once: WasmProgram["once"] = (key, emit) => {
     if (!made.has(key)) made.set(key, emit(module));

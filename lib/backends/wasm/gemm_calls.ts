@@ -17,6 +17,10 @@ export function gemmCalls(
 ): WasmCall[] {
   const { m, n, batch: [outer, inner] } = shape;
   if (m * n * outer * inner === 0) return [];
+  const library = program.blas?.(shape);
+  if (library) {
+    return [{ name, kernel: library, args: [operands.a, operands.b, operands.c], chunks: 1 }];
+  }
   program.once("gemm", (module) => emitGemm(module));
   const { words, workspaceBytes, jobs } = planGemm(shape, program);
   const args: WasmArgument[] = [...words];

@@ -4,6 +4,7 @@ import { hostArray } from "../../dtype.ts";
 import type { TensorType } from "../../op.ts";
 import { sizeOf } from "../../shape.ts";
 import type { Backend, DeviceBuffer, DeviceCounters } from "../backend.ts";
+import { openBlas } from "./blas.ts";
 import { prepare, type WasmBuffer, type Workspace } from "./executable.ts";
 import { createMemory, type WasmMemory } from "./memory.ts";
 import { createPool } from "./threads.ts";
@@ -12,13 +13,15 @@ import { createPool } from "./threads.ts";
 export interface WasmOptions {
   /** The number of threads (default the environment variable `TESSERA_THREADS`, or all cores). */
   readonly threads?: number;
+  /** Whether large products may go to a system OpenBLAS (default `TESSERA_BLAS`, or auto). */
+  readonly blas?: "auto" | "off";
 }
 
 /**
  * Opens the WebAssembly device. Its workers start in the background; until they have, programs run
  * on fewer threads.
  *
- * @param options The number of threads.
+ * @param options The number of threads, and whether to use a library for products.
  * @returns The device.
  *
  * @example
@@ -30,7 +33,7 @@ export interface WasmOptions {
  * device.close();
  * ```
  */
-export function openWasm({ threads }: WasmOptions = {}): Promise<Backend> {
+export function openWasm({ threads, blas }: WasmOptions = {}): Promise<Backend> {
   const memory = createMemory();
   const pool = createPool(memory, threads === undefined ? {} : { threads });
   const counters: DeviceCounters = {
@@ -45,10 +48,13 @@ export function openWasm({ threads }: WasmOptions = {}): Promise<Backend> {
   const limits = { buffersPerKernel: 64, bytesPerBuffer: 2 ** 32 - 1 };
   const blocks = blockPool(memory, counters);
   const workspace = createWorkspace(blocks);
-  const host = { memory, pool, workspace, counters };
+  const library = openBlas(memory.memory, pool.threads, blas);
+  const host = { memory, pool, workspace, counters, blas: library };
   return Promise.resolve({
     name: "wasm",
-    description: `WebAssembly with ${pool.threads} thread${pool.threads === 1 ? "" : "s"}`,
+    description: `WebAssembly with ${pool.threads} thread${pool.threads === 1 ? "" : "s"}${
+      library ? ", large products by OpenBLAS" : ""
+    }`,
     features: { f16: false },
     counters,
     limits,
