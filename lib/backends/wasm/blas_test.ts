@@ -21,7 +21,7 @@ Deno.test({
   sanitizeOps: false,
   sanitizeResources: false,
   async fn() {
-    const a = noise([2, 80, 96], 1), b = noise([2, 96, 72], 2);
+    const a = noise([2, 80, 600], 1), b = noise([2, 600, 72], 2);
     const product = jit((a: ReturnType<typeof tensor>, b: ReturnType<typeof tensor>) => [
       matmul(a, b),
       matmul(swapAxes(b, 1, 2), swapAxes(a, 1, 2)),
