@@ -1,6 +1,6 @@
 /** Square matrix products of f32, 512 to 2048. */
 import { currentDevice, jit, matmul, type Tensor, tensor } from "../mod.ts";
-import { type Contestant, type Row, run, timeJitted } from "./harness.ts";
+import { type Contestant, onGpu, type Row, run, timeJitted } from "./harness.ts";
 import { sample, wave } from "./inputs.ts";
 import { jaxGemm } from "./peers/jax.ts";
 import { onnxGemm } from "./peers/onnx.ts";
@@ -8,7 +8,8 @@ import { openblasGemm } from "./peers/openblas.ts";
 import { tfjsGemm } from "./peers/tfjs.ts";
 import { torch } from "./peers/torch.ts";
 
-async function ours(size: number): Promise<Contestant> {
+/** Our product of two square matrices. */
+export async function gemm(size: number): Promise<Contestant> {
   const a = tensor(wave(size * size, 1), { shape: [size, size] });
   const b = tensor(wave(size * size, 2), { shape: [size, size] });
   await Promise.all([a.data(), b.data()]);
@@ -32,12 +33,14 @@ export async function rows(): Promise<Row[]> {
         device: currentDevice().name,
         unit: "GFLOP/s",
         work: 2 * size ** 3 / 1e9,
-        ours: await ours(size),
+        ours: await gemm(size),
         peers: [
           await jaxGemm(size),
-          await tfjsGemm(size),
-          await onnxGemm(size, threads),
-          openblasGemm(size, threads),
+          ...onGpu() ? [] : [
+            await tfjsGemm(size),
+            await onnxGemm(size, threads),
+            openblasGemm(size, threads),
+          ],
           await torch({ case: "gemm", size }),
         ],
         tolerance: 1e-4,

@@ -49,6 +49,34 @@ export function quantile(samples: readonly number[], share: number): number {
   return low + (high - low) * (at - Math.floor(at));
 }
 
+/** Whether the current device is a GPU, and not one that the processor imitates. */
+export function onGpu(): boolean {
+  const { name, description } = currentDevice();
+  return name === "webgpu" && !description.endsWith("(software)");
+}
+
+/** A row of one number, which is null if it could not be measured here. */
+export function measurement(
+  bench: string,
+  name: string,
+  unit: string,
+  ours: number | null,
+): Row {
+  const device = currentDevice().name;
+  return { bench, case: name, device, peer: null, unit, ours, theirs: null, ratio: null };
+}
+
+/** A row that sets a number of ours beside another, where `moreIsBetter` or less. */
+export function comparison(
+  row: Row,
+  peer: string,
+  theirs: number,
+  moreIsBetter = false,
+): Row {
+  const ratio = moreIsBetter ? row.ours! / theirs : theirs / row.ours!;
+  return { ...row, peer, theirs, ratio };
+}
+
 /** Times a synchronous piece of work. */
 export function timed(work: () => void): number {
   const start = performance.now();
@@ -72,17 +100,18 @@ export async function timeJitted(call: () => Tensor): Promise<number> {
  *
  * @param contest The contest.
  * @param repetitions Timed turns of each.
+ * @param warmUps Turns before that.
  * @returns One row per peer.
  * @throws {Error} If a peer's result differs.
  */
-export async function run(contest: Contest, repetitions = 25): Promise<Row[]> {
+export async function run(contest: Contest, repetitions = 25, warmUps = 5): Promise<Row[]> {
   const { ours, peers, unit, work = 0 } = contest;
   const present = peers.filter((peer) => typeof peer !== "string");
   const expected = await ours.result();
   for (const peer of present) check(contest, peer, expected, await peer.result());
   const everyone = [ours, ...present];
   const samples = new Map<Contestant, number[]>(everyone.map((one) => [one, []]));
-  for (let i = 0; i < 5; i++) for (const one of everyone) await one.run();
+  for (let i = 0; i < warmUps; i++) for (const one of everyone) await one.run();
   for (let i = 0; i < repetitions; i++) {
     for (const one of everyone) samples.get(one)!.push(await one.run());
   }

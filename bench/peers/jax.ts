@@ -1,9 +1,10 @@
-/** jax-js (its wasm backend) as a peer. */
-import type { Contestant } from "../harness.ts";
+/** jax-js as a peer: its WebGPU backend where we measure on a GPU, else its wasm backend. */
+import { type Contestant, onGpu } from "../harness.ts";
 import { sample, wave } from "../inputs.ts";
 import { initialValues, parameterShapes, randomIds, sizes } from "../transformer.ts";
 
-const name = "jax-js 0.1.25 (wasm)";
+const backend = onGpu() ? "webgpu" : "wasm";
+const name = `jax-js 0.1.25 (${backend})`;
 // A specifier that is not a literal: the package is no dependency of the project.
 const specifier = ["npm:@jax-js/jax", "0.1.25"].join("@");
 
@@ -14,7 +15,7 @@ let loaded: Promise<Any> | undefined;
 function load(): Promise<Any> {
   return loaded ??= import(specifier).then(async (jax) => {
     await jax.init();
-    jax.defaultDevice("wasm");
+    jax.defaultDevice(backend);
     return jax;
   }).catch(() => undefined);
 }

@@ -1,60 +1,85 @@
 /** PyTorch in a process of its own, told what to do over its standard input. */
-import type { Contestant } from "../harness.ts";
+import { type Contestant, onGpu } from "../harness.ts";
 
-const script = new URL("./torch.py", import.meta.url).pathname;
+const script = new URL("./torch_peer.py", import.meta.url).pathname;
+/** With this status torch_peer.py says that PyTorch, or a GPU that it can use, is missing. */
+const missing = 3;
+
+/** What PyTorch is asked to do: a case of torch_peer.py and its settings. */
+export type TorchCase = { readonly case: string; readonly [setting: string]: unknown };
 
 /**
- * Starts PyTorch on a case of torch.py.
+ * Starts PyTorch on a case: on a GPU where that is what we measure on, else on the processor.
  *
  * @param settings The case and its settings.
  * @param threads Threads of PyTorch and OpenBLAS.
  * @returns The peer, or its name if PyTorch is not installed.
+ * @throws {Error} If PyTorch fails at the case.
  */
 export async function torch(
-  settings: { case: string } & Record<string, unknown>,
+  settings: TorchCase,
   threads = navigator.hardwareConcurrency,
 ): Promise<Contestant | string> {
-  const name = `pytorch (${threads} ${threads === 1 ? "thread" : "threads"})`;
+  const device = onGpu() ? "cuda" : "cpu";
+  const how = [
+    device === "cpu" ? `${threads} ${threads === 1 ? "thread" : "threads"}` : device,
+    ...("dtype" in settings ? [settings.dtype] : []),
+  ].join(", ");
   for (const python of ["/usr/bin/python3", "python3"]) {
-    let process: Deno.ChildProcess;
-    try {
-      process = new Deno.Command(python, {
-        args: [script, String(threads)],
-        env: {
-          OPENBLAS_NUM_THREADS: String(threads),
-          OMP_NUM_THREADS: String(threads),
-          OMP_WAIT_POLICY: "passive",
-        },
-        stdin: "piped",
-        stdout: "piped",
-        stderr: "null",
-      }).spawn();
-    } catch {
-      continue;
-    }
-    const writer = process.stdin.getWriter();
-    const lines = process.stdout.pipeThrough(new TextDecoderStream())
-      .pipeThrough(new TransformStream(new LineSplitter())).getReader();
-    const ask = async (request: unknown) => {
-      await writer.write(new TextEncoder().encode(JSON.stringify(request) + "\n"));
-      const { value, done } = await lines.read();
-      if (done) throw new Error("PyTorch ended");
-      return JSON.parse(value);
-    };
-    let sample: number[];
-    try {
-      sample = await ask(settings);
-    } catch {
-      continue;
-    }
+    const peer = await start(python, threads, device);
+    if (!peer) continue;
+    const { version, ask, close } = peer;
+    const sample = await ask(settings) as number[];
     return {
-      name,
+      name: `pytorch ${version} (${how})`,
       result: () => Float32Array.from(sample),
-      run: () => ask("run"),
-      close: () => process.kill("SIGKILL"),
+      run: async () => await ask("run") as number,
+      close,
     };
   }
-  return name;
+  return `pytorch (${how})`;
+}
+
+async function start(python: string, threads: number, device: string) {
+  let process: Deno.ChildProcess;
+  try {
+    process = new Deno.Command(python, {
+      args: [script, String(threads), device],
+      env: {
+        OPENBLAS_NUM_THREADS: String(threads),
+        OMP_NUM_THREADS: String(threads),
+        OMP_WAIT_POLICY: "passive",
+        PYTHONDONTWRITEBYTECODE: "1",
+      },
+      stdin: "piped",
+      stdout: "piped",
+      stderr: "piped",
+    }).spawn();
+  } catch {
+    return undefined;
+  }
+  const messages = new Response(process.stderr).text();
+  const writer = process.stdin.getWriter();
+  const lines = process.stdout.pipeThrough(new TextDecoderStream())
+    .pipeThrough(new TransformStream(new LineSplitter())).getReader();
+  const answer = async () => {
+    const { value, done } = await lines.read();
+    return done ? undefined : JSON.parse(value);
+  };
+  const fail = async () => new Error(`PyTorch ended: ${(await messages).trim().slice(-2000)}`);
+  const version = await answer();
+  if (version === undefined) {
+    if ((await process.status).code === missing) return undefined;
+    throw await fail();
+  }
+  return {
+    version,
+    async ask(request: unknown): Promise<unknown> {
+      await writer.write(new TextEncoder().encode(JSON.stringify(request) + "\n"));
+      return await answer() ?? Promise.reject(await fail());
+    },
+    close: () => process.kill("SIGKILL"),
+  };
 }
 
 class LineSplitter implements Transformer<string, string> {

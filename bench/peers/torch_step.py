@@ -1,47 +1,13 @@
-"""PyTorch as a peer: one process that does a piece of work whenever it is told to.
-
-Reads lines of JSON from standard input: {"case": NAME, ...settings} sets up a case and answers with
-a sample of its result; "run" does it once and answers with milliseconds.
-"""
-import json
+"""The training step of step.ts in PyTorch."""
 import math
-import sys
-import time
 
+import numpy as np
 import torch
 import torch.nn.functional as F
 
-torch.set_num_threads(int(sys.argv[1]))
-device = sys.argv[2] if len(sys.argv) > 2 else "cpu"
-
-
-def wave(n, seed):
-    """The same numbers as wave() in inputs.ts: sin of a running phase, in double precision."""
-    i = torch.arange(n, dtype=torch.float64)
-    return torch.sin(i * 0.37 + (i * 0.011) * seed + seed).float().to(device)
-
-
-def gemm(size):
-    a, b = wave(size * size, 1).view(size, size), wave(size * size, 2).view(size, size)
-    c = torch.empty(size, size, device=device)
-    return lambda: torch.mm(a, b, out=c)
-
-
-def rows(op):
-    x = wave(4096 * 768, 1).view(4096, 768)
-    w, b = wave(768, 2), wave(768, 3)
-    if op == "gelu(x*w+b)":
-        if "approximate" in torch.nn.functional.gelu.__doc__:
-            return lambda: F.gelu(x * w + b, approximate="tanh")
-        return lambda: F.gelu(x * w + b)
-    if op == "softmax":
-        return lambda: torch.softmax(x, -1)
-    return lambda: F.layer_norm(x, (768,), w, b)
-
 
 def uniform(seed, n):
-    import numpy as np
-
+    """The stream of a seed, as uniform() in transformer.ts."""
     mask = np.uint64(0xFFFFFFFF)
     i = np.arange(1, n + 1, dtype=np.uint64)
     a = (np.uint64(seed) + i * np.uint64(0x6D2B79F5)) & mask
@@ -50,8 +16,8 @@ def uniform(seed, n):
     return ((t ^ (t >> np.uint64(14))) & mask).astype(np.float64) / 4294967296.0
 
 
-def step(layers=2, width=128, heads=4, hidden=512, tokens=64, batch=32, vocabulary=256):
-    """The training step of step.ts; every call is one step, the result is the loss."""
+def step(device, layers=2, width=128, heads=4, hidden=512, tokens=64, batch=32, vocabulary=256):
+    """Every call is one step, the result is the loss."""
     shapes = [("tok", (vocabulary, width)), ("pos", (tokens, width))]
     for layer in range(layers):
         shapes += [(f"{layer}.{n}", s) for n, s in [
@@ -97,24 +63,6 @@ def step(layers=2, width=128, heads=4, hidden=512, tokens=64, batch=32, vocabula
         value = loss()
         value.backward()
         optimizer.step()
-        return value.detach().view(1)
+        return value.detach()
 
     return once
-
-
-cases = {"gemm": gemm, "rows": rows, "step": step}
-work = None
-with torch.enable_grad():
-    for line in sys.stdin:
-        request = json.loads(line)
-        if request == "run":
-            start = time.perf_counter()
-            work()
-            if device != "cpu":
-                torch.cuda.synchronize()
-            answer = (time.perf_counter() - start) * 1e3
-        else:
-            work = cases[request.pop("case")](**request)
-            sample = work().detach().flatten()
-            answer = sample[:: max(1, sample.numel() // 1000)][:1000].cpu().tolist()
-        print(json.dumps(answer), flush=True)
