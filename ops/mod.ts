@@ -44,7 +44,7 @@ export { conv2d, type Conv2dOptions } from "./conv2d/conv2d.ts";
 export { linearCrossEntropy } from "./linear_cross_entropy/linear_cross_entropy.ts";
 export { upsampleNearest } from "./upsample.ts";
 export { averagePool2d, maxPool2d, type Pool2dOptions } from "./pool2d.ts";
-export { rotary2d, rotaryTable } from "./rotary.ts";
+export { rotary2d, rotaryTable, rotaryTableAt } from "./rotary.ts";
 export { foldIn, key as randomKey, randomBits, splitKey } from "./random.ts";
 export {
   bernoulli,

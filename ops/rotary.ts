@@ -87,9 +87,7 @@ export function rotary2d(x: Tensor, cos: Tensor, sin: Tensor): Tensor {
 }
 
 /**
- * The cosines and sines of a grid's positions, row by row: pairs `0..D/4-1` turn by
- * `row · base^(-2j/(D/2))`, pairs `D/4..D/2-1` by `column · base^(-2j/(D/2))`, with j counted from 0
- * in each half.
+ * The cosines and sines of a grid's positions, row by row; see `rotaryTableAt`.
  *
  * @param height The rows of the grid.
  * @param width The columns of the grid.
@@ -112,19 +110,48 @@ export function rotaryTable(
   headWidth: number,
   base = 10000,
 ): { cos: Tensor; sin: Tensor } {
+  const cells = Array.from(
+    { length: height * width },
+    (_, cell) => ({ row: Math.floor(cell / width), column: cell % width }),
+  );
+  return rotaryTableAt(cells, headWidth, base);
+}
+
+/**
+ * The cosines and sines of places: pairs `0..D/4-1` turn by `row · base^(-2j/(D/2))`, pairs
+ * `D/4..D/2-1` by `column · base^(-2j/(D/2))`, with j counted from 0 in each half.
+ *
+ * @param places Rows and columns, which may be fractions.
+ * @param headWidth The width D of a head, a multiple of 4.
+ * @param base The base of the frequencies (default 10000).
+ * @returns `cos` and `sin`, each [places, D/2].
+ * @throws {RangeError} If D is not a multiple of 4.
+ *
+ * @example
+ * ```ts
+ * import { assertEquals } from "@std/assert";
+ * import { rotaryTableAt } from "./rotary.ts";
+ * const { sin } = rotaryTableAt([{ row: 0.5, column: 2 }], 4);
+ * assertEquals(await sin.toArray(), [[Math.fround(Math.sin(0.5)), Math.fround(Math.sin(2))]]);
+ * ```
+ */
+export function rotaryTableAt(
+  places: readonly { readonly row: number; readonly column: number }[],
+  headWidth: number,
+  base = 10000,
+): { cos: Tensor; sin: Tensor } {
   if (!Number.isInteger(headWidth) || headWidth <= 0 || headWidth % 4 !== 0) {
     throw new RangeError(
       `rotaryTable: expected headWidth to be a multiple of 4 but found ${headWidth}`,
     );
   }
   const half = headWidth / 2, quarter = headWidth / 4;
-  const shape = [height * width, half];
+  const shape = [places.length, half];
   const table = (of: (angle: number) => number) =>
     tensor(
-      Float32Array.from({ length: height * width * half }, (_, i) => {
-        const position = Math.floor(i / half), pair = i % half;
-        const place = pair < quarter ? Math.floor(position / width) : position % width;
-        return of(place * base ** (-2 * (pair % quarter) / half));
+      Float32Array.from({ length: places.length * half }, (_, i) => {
+        const { row, column } = places[Math.floor(i / half)]!, pair = i % half;
+        return of((pair < quarter ? row : column) * base ** (-2 * (pair % quarter) / half));
       }),
       { shape },
     );

@@ -1,5 +1,6 @@
 /** The configuration of the Fully Masked Transformer: plain data, checked, with presets. */
 import { z } from "npm:zod@4.6.7";
+import type { Grid } from "../sar/order.ts";
 
 const rate = (what: string) =>
   z.number().min(0).lt(1).default(0.1).describe(
@@ -17,6 +18,9 @@ export const fmtSchema = z.strictObject({
     height: count(16, "Rows of the token grid"),
     width: count(16, "Columns of the token grid"),
   }).prefault({}).describe("Token grid; N = height × width"),
+  scales: z.array(z.int().positive()).default([]).describe(
+    "Rows and columns of the grids of a multi-scale tokenizer, coarse to fine, the last being the grid; none if all tokens lie on the grid",
+  ),
   dim: count(768, "Width d of the residual stream"),
   heads: count(12, "Attention heads"),
   encoderLayers: count(6, "Layers of the encoder"),
@@ -50,6 +54,18 @@ export const fmtSchema = z.strictObject({
       path: ["heads"],
       message:
         `expected dim / heads to be a multiple of 4 (two axes of rotated pairs) but found ${config.dim} / ${config.heads}`,
+    });
+  }
+  const { grid: { height, width }, scales } = config;
+  const isIncreasing = scales.every((side, i) => i === 0 || side > scales[i - 1]!);
+  if (scales.length > 0 && !(isIncreasing && scales.at(-1) === height && height === width)) {
+    context.addIssue({
+      code: "custom",
+      path: ["scales"],
+      message:
+        `expected increasing scales, the last as large as the (square) grid of ${height}×${width}, but found ${
+          scales.join(", ")
+        }`,
     });
   }
 }).describe("Fully Masked Transformer");
@@ -90,9 +106,19 @@ export function fmt(config: FmtInput = {}): FmtConfig {
   throw new RangeError(`fmt: ${[...path.map(String), message].join(": ")}`);
 }
 
-/** Number of tokens N of the grid. */
-export function tokenCount({ grid }: FmtConfig): number {
-  return grid.height * grid.width;
+/** Number of tokens N of an image: those of the grid, or of the grids of all scales together. */
+export function tokenCount({ grid, scales }: Pick<FmtConfig, "grid" | "scales">): number {
+  return scales.length === 0
+    ? grid.height * grid.width
+    : scales.reduce((sum, side) => sum + side * side, 0);
+}
+
+/**
+ * The grid that orders and set sizes of a recipe are drawn for: the token grid, or, of several scales, one row of
+ * the tokens of all scales, coarse to fine, each scale row by row.
+ */
+export function sequenceGrid(model: Pick<FmtConfig, "grid" | "scales">): Grid {
+  return model.scales.length === 0 ? model.grid : { height: 1, width: tokenCount(model) };
 }
 
 /** Hidden width of the FFN: ⌊2·4d/3⌋ rounded up to a multiple of `ffnMultiple`. */

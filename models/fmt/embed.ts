@@ -6,15 +6,36 @@ import { concat } from "../../ops/concat.ts";
 import { full } from "../../ops/create.ts";
 import { embedding, take } from "../../ops/gather.ts";
 import { expandDims } from "../../ops/reshape.ts";
-import { rotaryTable } from "../../ops/rotary.ts";
+import { rotaryTableAt } from "../../ops/rotary.ts";
 import type { Rotation } from "../layers/attention.ts";
 import { type FmtConfig, tokenCount } from "./config.ts";
 import type { FmtParameters } from "./network.ts";
-import { sineCosineTable } from "./positions.ts";
+import { placesOf, sineCosineTable } from "./positions.ts";
 
 /** Tokens i32 [B, n] to [B, n, d]. */
 export function embedTokens({ tok_embeddings }: FmtParameters, tokens: Tensor): Tensor {
   return embedding(tok_embeddings.weight, tokens);
+}
+
+/**
+ * Adds to each row the embedding of its scale, where there are several.
+ *
+ * @param x Rows [B, n, d].
+ * @param positions Place of each i32 [1 or B, n]; the place N stands for a condition row.
+ * @returns A tensor like `x`.
+ */
+export function addLevels(
+  model: FmtConfig,
+  { level_embedding }: FmtParameters,
+  x: Tensor,
+  positions: Tensor,
+): Tensor {
+  if (!level_embedding) return x;
+  const levels = [...placesOf(model).map(({ level }) => level), 0];
+  return add(
+    x,
+    embedding(level_embedding.weight, take(tensor(levels, { dtype: "i32" }), positions)),
+  );
 }
 
 /** Labels i32 [B] to condition rows [B, 1, d]; the id C is the null class. */
@@ -23,7 +44,7 @@ export function embedLabels({ cls_embedding }: FmtParameters, labels: Tensor): T
 }
 
 /**
- * The decoder's queries: one learned vector plus the position of each.
+ * The decoder's queries: one learned vector plus the position of each, and its scale where there are several.
  *
  * @param positions Grid indices i32 [1 or B, n].
  * @param batch Number of images B.
@@ -40,7 +61,7 @@ export function embedQueries(
   const queries = table
     ? add(embedding(table, positions), params.mask_embedding)
     : params.mask_embedding;
-  return broadcastTo(queries, shape);
+  return broadcastTo(addLevels(model, params, queries, positions), shape);
 }
 
 function positionTable(model: FmtConfig, params: FmtParameters): Tensor | undefined {
@@ -50,7 +71,7 @@ function positionTable(model: FmtConfig, params: FmtParameters): Tensor | undefi
     case "sincos": {
       // The mean square of sines and cosines is 1/2.
       const amplitude = Math.SQRT2 * model.queryPositionScale * model.initScale;
-      return tensor(sineCosineTable(model.grid, model.dim, amplitude), {
+      return tensor(sineCosineTable(placesOf(model), model.dim, amplitude), {
         shape: [tokenCount(model), model.dim],
       });
     }
@@ -66,9 +87,8 @@ function positionTable(model: FmtConfig, params: FmtParameters): Tensor | undefi
  * @returns Cosines and sines [1 or B, n, D/2].
  */
 export function rotationOf(model: FmtConfig, positions: Tensor): Rotation {
-  const { height, width } = model.grid;
   const perHead = model.dim / model.heads;
-  const { cos, sin } = rotaryTable(height, width, perHead, model.ropeBase);
+  const { cos, sin } = rotaryTableAt(placesOf(model), perHead, model.ropeBase);
   const turn = (table: Tensor, condition: number) =>
     take(concat([table, full([1, perHead / 2], condition)]), positions);
   return { cos: turn(cos, model.classRope === "identity" ? 1 : 0), sin: turn(sin, 0) };

@@ -13,7 +13,7 @@ import { sum } from "../../ops/reduce.ts";
 import { slice } from "../../ops/slice.ts";
 import type { TrainingBatch } from "../sar/batch.ts";
 import { type FmtConfig, tokenCount } from "./config.ts";
-import { embedLabels, embedQueries, embedTokens, rotationOf } from "./embed.ts";
+import { addLevels, embedLabels, embedQueries, embedTokens, rotationOf } from "./embed.ts";
 import { decode, encode, type FmtParameters, outputLogits } from "./network.ts";
 
 /** Inputs of the model: B images, N tokens each, of which the encoder gets M. */
@@ -84,13 +84,15 @@ export function fmtStates(
   const pass = { drop: dropper(options.key), checkpoint: options.checkpoint };
 
   const condition = full([positions.shape[0]!, 1], count, { dtype: "i32" });
+  const knownPositions = slice(positions, [null, [0, known]]);
   const encoderPositions = known === 0
     ? condition
-    : concat([condition, slice(positions, [null, [0, known]])], { axis: 1 });
+    : concat([condition, knownPositions], { axis: 1 });
   const conditionRow = embedLabels(params, labels);
-  const rows = known === 0
-    ? conditionRow
-    : concat([conditionRow, embedTokens(params, tokens)], { axis: 1 });
+  const rows = known === 0 ? conditionRow : concat([
+    conditionRow,
+    addLevels(model, params, embedTokens(params, tokens), knownPositions),
+  ], { axis: 1 });
   const memoryRotation = rotationOf(model, encoderPositions);
   const encoded = encode(model, params, pass.drop(rows, model.embeddingDropout), {
     ...pass,

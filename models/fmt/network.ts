@@ -46,6 +46,8 @@ export interface FmtParameters<Leaf = Tensor> {
   readonly mask_embedding: Leaf;
   /** Where `queryPosition` is `learned`. */
   readonly pos_embedding?: Linear<Leaf>;
+  /** Where there are several scales. */
+  readonly level_embedding?: Linear<Leaf>;
   readonly encoder: readonly EncoderLayer<Leaf>[];
   readonly decoder: readonly DecoderLayer<Leaf>[];
   /** Where `encoderFinalNorm` is set. */
@@ -99,6 +101,9 @@ export function fmtParameters(model: FmtConfig): FmtParameters<Parameter> {
     mask_embedding: new Parameter([dim], normal),
     ...(model.queryPosition === "learned"
       ? { pos_embedding: linearParameters(dim, tokenCount(model), initScale) }
+      : {}),
+    ...(model.scales.length > 0
+      ? { level_embedding: linearParameters(dim, model.scales.length, initScale) }
       : {}),
     encoder: Array.from({ length: model.encoderLayers }, encoderLayer),
     decoder: Array.from({ length: model.decoderLayers }, decoderLayer),

@@ -17,7 +17,7 @@ import { where } from "../../ops/where.ts";
 import type { KeysValues } from "../layers/attention.ts";
 import { type FmtConfig, tokenCount } from "./config.ts";
 import { type DrawSettings, drawTokens, guide } from "./draw.ts";
-import { embedLabels, embedQueries, embedTokens, rotationOf } from "./embed.ts";
+import { addLevels, embedLabels, embedQueries, embedTokens, rotationOf } from "./embed.ts";
 import { fmtStates } from "./fmt.ts";
 import { type CachePart, decode, encode, type FmtParameters, outputLogits } from "./network.ts";
 
@@ -113,12 +113,12 @@ export const cachedStep = jit(
 
     const tokens = dynamicSlice(state.sequence, encodeStart, window, { axis: 1 });
     const isCondition = reshape(equal(add(iota([window]), encodeStart), 0), [1, window, 1]);
+    const encodedPositions = dynamicSlice(positions, encodeStart, window, { axis: 1 });
     const x = where(
       isCondition,
       embedLabels(params, labels),
-      embedTokens(params, forBatch(tokens, rows)),
+      addLevels(model, params, embedTokens(params, forBatch(tokens, rows)), encodedPositions),
     );
-    const encodedPositions = dynamicSlice(positions, encodeStart, window, { axis: 1 });
     const memoryRotation = rotationOf(model, encodedPositions);
     const { memory } = encode(model, params, x, {
       rotation: memoryRotation,
