@@ -2,7 +2,7 @@
  * From the graph that a program built to the one that is compiled: only what the outputs need,
  * aliases removed, equal nodes merged. Its text is the key under which compiled programs are kept.
  */
-import type { Value } from "../graph.ts";
+import type { Node, Value } from "../graph.ts";
 import type { Attributes, Op, TensorType } from "../op.ts";
 
 /** A node of the canonical graph. */
@@ -65,14 +65,10 @@ export function canonicalize(
   };
   for (const value of parameters) addInput(value);
 
-  const visit = (value: Value) => {
-    if (parts.has(value)) return;
-    const { node } = value;
-    if (value.known || node.op.run.kind === "source") return addInput(value);
+  const addNode = (node: Node) => {
+    const outputs = node.outputs.filter((output) => !parts.has(output));
     if (node.op.run.kind === "alias") {
-      for (const output of node.outputs) {
-        parts.set(output, parts.get(node.inputs[output.index]!)!);
-      }
+      for (const output of outputs) parts.set(output, parts.get(node.inputs[output.index]!)!);
       return;
     }
     const from = node.inputs.map((input) => parts.get(input)!);
@@ -83,27 +79,27 @@ export function canonicalize(
       known.set(key, unit);
       lines.push(`${unit.id}=${key}`);
     }
-    for (const output of node.outputs) parts.set(output, unit.outputs[output.index]!);
+    for (const output of outputs) parts.set(output, unit.outputs[output.index]!);
   };
 
   // Depth first without recursion: graphs of training steps are deep. Nodes are visited in the
   // order of their creation, which keeps forward before backward.
-  const needed = new Map<number, Value>();
+  const needed = new Map<number, Node>();
   const stack = [...outputs];
   while (stack.length > 0) {
     const value = stack.pop()!;
     if (parts.has(value)) continue;
     const { node } = value;
     if (value.known || node.op.run.kind === "source") {
-      visit(value);
+      addInput(value);
       continue;
     }
     if (needed.has(node.id)) continue;
-    needed.set(node.id, node.outputs[0]!);
+    needed.set(node.id, node);
     const alias = node.op.run.kind === "alias";
     stack.push(...(alias ? node.inputs.slice(0, node.outputs.length) : node.inputs));
   }
-  for (const [, value] of [...needed].sort(([a], [b]) => a - b)) visit(value);
+  for (const node of [...needed.values()].sort((a, b) => a.id - b.id)) addNode(node);
 
   const results = outputs.map((value) => parts.get(value)!);
   lines.push(`return ${results.map((part) => part.id)}`);

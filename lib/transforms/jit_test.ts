@@ -6,6 +6,7 @@ import { add, mul, sub } from "../../ops/arithmetic.ts";
 import { exp } from "../../ops/math.ts";
 import { max, sum } from "../../ops/reduce.ts";
 import { div } from "../../ops/arithmetic.ts";
+import { split } from "../../ops/slice.ts";
 import { jit } from "./jit.ts";
 import { grad } from "./vjp.ts";
 
@@ -154,4 +155,11 @@ test("what is held is computed once in eager code", async () => {
     await sum(p).item();
     assert(counters.dispatches - before <= 3, "earlier steps were computed again");
   }
+});
+
+test("the outputs of one op can be read one after another", async () => {
+  const [a, b] = split(ramp(6), 2);
+  const x = await ramp(6).data();
+  assertEquals(await a!.data(), x.slice(0, 3));
+  assertEquals(await b!.data(), x.slice(3));
 });
