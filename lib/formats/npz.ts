@@ -204,7 +204,9 @@ interface Bytes extends AsyncDisposable {
 function bytesOf(write: (sink: WritableStream) => Promise<unknown>, source: string): Bytes {
   const { readable, writable } = new TransformStream<Uint8Array, Uint8Array>();
   const written = write(writable);
-  written.catch(() => {}); // the reader sees it too
+  // What fails before its first byte does not end the stream.
+  const failed = new Promise<never>((_, reject) => void written.catch(reject));
+  failed.catch(() => {});
   const reader = readable.getReader();
   let held: Uint8Array = new Uint8Array(0);
   return {
@@ -212,7 +214,8 @@ function bytesOf(write: (sink: WritableStream) => Promise<unknown>, source: stri
       const bytes = new Uint8Array(length);
       for (let at = 0; at < length;) {
         if (held.length === 0) {
-          const { value, done } = await reader.read().catch((error) => reject(source, error));
+          const { value, done } = await Promise.race([reader.read(), failed])
+            .catch((error) => reject(source, error));
           if (done) throw broken(source, `expected ${length - at} more bytes but it ends`);
           held = value!;
         }
@@ -224,7 +227,8 @@ function bytesOf(write: (sink: WritableStream) => Promise<unknown>, source: stri
       return bytes;
     },
     async end() {
-      const { done } = await reader.read().catch((error) => reject(source, error));
+      const { done } = await Promise.race([reader.read(), failed])
+        .catch((error) => reject(source, error));
       if (!done || held.length > 0) throw broken(source, "expected it to end but found more bytes");
       await written.catch((error) => reject(source, error));
     },

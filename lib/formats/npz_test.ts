@@ -110,3 +110,11 @@ Deno.test("a member whose header promises more than it holds is refused", async 
   await assertRejects(() => openNpz(file), Error, "expected 7 bytes of data");
   await Deno.remove(file);
 });
+
+Deno.test("a member that cannot be begun to be read is refused, not waited for", () =>
+  withFile({ arr_0: images }, async (path) => {
+    const bytes = await Deno.readFile(path);
+    bytes[0]! ^= 1; // the signature of the member's own header
+    await Deno.writeFile(path, bytes);
+    await assertRejects(() => openNpz(path), Error, `Broken npz file arr_0 of ${path}: `);
+  }));

@@ -1,6 +1,7 @@
 // PNG images in and out, and images laid out as a grid.
 import * as fastPng from "npm:fast-png@8.0.0";
 import { writeFileAtomically } from "./atomic_write.ts";
+import { checkPng } from "./png_check.ts";
 
 /** An image of 8 bits a channel: gray (1 channel), RGB (3) or RGBA (4). */
 export interface Image {
@@ -54,7 +55,7 @@ export function encodePng(image: Image): Uint8Array {
  */
 export function decodePng(bytes: Uint8Array): Image {
   try {
-    checkClaimedSize(bytes);
+    checkPng(bytes);
     const decoded = fastPng.decode(bytes, { checkCrc: true });
     const { width, height } = decoded;
     const image = { width, height, ...eightBit(decoded) };
@@ -165,22 +166,6 @@ function checkImage(name: string, { width, height, channels, data }: Image): voi
     );
   }
 }
-
-/** Refuses an image that claims more pixels than its bytes can hold, before memory is taken for it. */
-function checkClaimedSize(bytes: Uint8Array): void {
-  const headerEnd = 26;
-  if (bytes.length < headerEnd) throw new Error("it ends within its header");
-  const view = new DataView(bytes.buffer, bytes.byteOffset, headerEnd);
-  const [width, height, depth] = [view.getUint32(16), view.getUint32(20), view.getUint8(24)];
-  const channels = { 2: 3, 4: 2, 6: 4 }[view.getUint8(25)] ?? 1;
-  const claimed = height * Math.ceil(width * channels * depth / 8);
-  if (claimed > bytes.length * LARGEST_DEFLATE_RATIO) {
-    throw new Error(`${bytes.length} bytes cannot hold the ${width}x${height} pixels it claims`);
-  }
-}
-
-/** Deflate writes at most 258 bytes for 2 bits. */
-const LARGEST_DEFLATE_RATIO = 1032;
 
 /** The data of a decoded image with 8 bits a channel. */
 function eightBit(decoded: fastPng.DecodedPng): Pick<Image, "channels" | "data"> {

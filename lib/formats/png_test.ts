@@ -87,6 +87,29 @@ Deno.test("an image that claims absurd sizes is refused before memory is taken",
   assertThrows(() => decodePng(pngOf([4, 4, 8, 0], [[0]])), Error, "Broken PNG image: ");
 });
 
+Deno.test("pixels that are too few or too many for the image are refused", () => {
+  const rows = [[1, 2, 3, 4], [5, 6, 7, 8]];
+  assertEquals(decodePng(pngOf([4, 2, 8, 0], rows)).data, new Uint8Array(rows.flat()));
+  const problem = (rows: number[][]) => () => decodePng(pngOf([4, 2, 8, 0], rows));
+  assertThrows(problem([[1, 2, 3, 4], [5, 6]]), Error, "expected 10 bytes of pixels but found 8");
+  const bomb = Array.from({ length: 10_000 }, () => rows[0]!);
+  assertThrows(problem(bomb), Error, "expected 10 bytes of pixels but found more");
+});
+
+Deno.test("a file whose chunks do not fill it is refused", () => {
+  const file = pngOf([2, 1, 8, 0], [[1, 2]]);
+  const cases: [Uint8Array, string][] = [
+    [file.slice(0, -12), "expected an IEND chunk but it ends"],
+    [file.slice(0, -16), "it ends within a chunk of type IDAT"],
+    [new Uint8Array([...file.slice(0, 8), ...file.slice(33), ...file.slice(8, 33)]), "first chunk"],
+    [Uint8Array.from(file, (byte, i) => i === 1 ? 0 : byte), "the signature of the format"],
+  ];
+  for (const [bytes, problem] of cases) {
+    assertThrows(() => decodePng(bytes), Error, problem);
+    assertThrows(() => decodePng(bytes), Error, "Broken PNG image: ");
+  }
+});
+
 Deno.test("random damage to a PNG image gives a clean error or a right value", () => {
   const data = Uint8Array.from({ length: 48 }, (_, i) => i * 7);
   const file = encodePng({ width: 4, height: 4, channels: 3, data });
