@@ -66,12 +66,7 @@ const PASSES = [
   [2, 0, 4, 4],
   [0, 2, 2, 4],
   [1, 0, 2, 2],
-  [
-    0,
-    1,
-    1,
-    2,
-  ],
+  [0, 1, 1, 2],
 ] as const;
 
 /** Bytes of all rows before compression, with the filter byte of each. */

@@ -20,6 +20,7 @@ function pngOf(
   [width, height, depth, colorType]: number[],
   rows: number[][],
   extra: [type: string, data: number[]][] = [],
+  interlaced = 0,
 ): Uint8Array {
   const chunk = (type: string, data: Uint8Array | number[]) => {
     const body = new Uint8Array([...new TextEncoder().encode(type), ...data]);
@@ -33,7 +34,7 @@ function pngOf(
   const size = [width, height].flatMap((n) => [n >>> 24, n >>> 16, n >>> 8, n]);
   return new Uint8Array([
     ...[0x89, 0x50, 0x4e, 0x47, 0x0d, 0x0a, 0x1a, 0x0a],
-    ...chunk("IHDR", [...size, depth, colorType, 0, 0, 0]),
+    ...chunk("IHDR", [...size, depth, colorType, 0, 0, interlaced]),
     ...extra.flatMap(([type, data]) => chunk(type, data)),
     ...chunk("IDAT", deflateSync(new Uint8Array(rows.flatMap((row) => [0, ...row])))),
     ...chunk("IEND", []),
@@ -85,6 +86,14 @@ Deno.test("an image that claims absurd sizes is refused before memory is taken",
   assertThrows(() => decodePng(bomb), Error, "cannot hold the 2147483647x2147483647 pixels");
   assertThrows(() => decodePng(new Uint8Array()), Error, "Broken PNG image: it ends within");
   assertThrows(() => decodePng(pngOf([4, 4, 8, 0], [[0]])), Error, "Broken PNG image: ");
+});
+
+Deno.test("interlaced images are read", () => {
+  const passes = [[1], [3], [2], [4, 5, 6]];
+  const { data } = decodePng(pngOf([3, 2, 8, 0], passes, [], 1));
+  assertEquals(data, new Uint8Array([1, 2, 3, 4, 5, 6]));
+  const cut = pngOf([3, 2, 8, 0], passes.slice(0, 3), [], 1);
+  assertThrows(() => decodePng(cut), Error, "expected 10 bytes of pixels but found 6");
 });
 
 Deno.test("pixels that are too few or too many for the image are refused", () => {
