@@ -2,6 +2,7 @@
 import { Command, CommanderError, InvalidArgumentError, Option } from "npm:commander@15.1.0";
 import { closeDevices, type DeviceChoice, openDevice } from "../lib/device.ts";
 import { namedConfigs } from "../models/config/named.ts";
+import { GUIDANCE_SCHEDULES } from "../models/fmt/schedules.ts";
 import { SCHEDULE_NAMES } from "../models/sar/intervals.ts";
 import { ORDER_NAMES } from "../models/sar/order.ts";
 import { info } from "./info.ts";
@@ -59,7 +60,7 @@ function makeProgram(finish: (code: number) => void): Command {
   command(program, "sample", "Sample images from a run")
     .argument("<run>", "folder of a trained run")
     .requiredOption("--out <file>", "PNG file to write")
-    .option("--class <numbers>", "classes, by commas (default: all, a row each)", classes)
+    .option("--class <numbers>", "classes, by commas (default: all, a row each)", numbers)
     .option("--count <number>", "images of each class", whole(1))
     .option("--steps <number>", "number of sets, one step each", whole(1))
     .addOption(choice("--order <name>", "order of the tokens", ORDER_NAMES))
@@ -70,9 +71,18 @@ function makeProgram(finish: (code: number) => void): Command {
       ]),
     )
     .option("--guidance <scale>", "classifier-free guidance; 1 for none", number)
+    .addOption(choice("--guidance-schedule <name>", "how it changes", GUIDANCE_SCHEDULES))
+    .option("--guidance-interval <first,last>", "sets that the schedule interval guides", numbers)
     .option("--temperature <number>", "logits are divided by it", number)
+    .option("--final-temperature <number>", "temperature of the last set", number)
     .option("--top-k <number>", "most likely tokens that may be drawn; 0 for all", whole(0))
     .option("--top-p <share>", "probability that they reach together; 1 for all", number)
+    .addOption(choice("--attention <kind>", "which attention is full", [
+      "masked",
+      "full-decoder",
+      "full",
+    ]))
+    .addOption(choice("--decoding <name>", "which tokens a set holds", ["order", "confidence"]))
     .option("--seed <number>", "the same seed gives the same images", whole(0))
     .action(sampleCommand);
 
@@ -129,7 +139,7 @@ function whole(least: number): (text: string) => number {
   };
 }
 
-function classes(text: string): number[] {
+function numbers(text: string): number[] {
   return text.split(",").map(whole(0));
 }
 

@@ -17,9 +17,14 @@ export interface SampleOptions {
   readonly order?: string;
   readonly schedule?: string;
   readonly guidance?: number;
+  readonly guidanceSchedule?: string;
+  readonly guidanceInterval?: readonly number[];
   readonly temperature?: number;
+  readonly finalTemperature?: number;
   readonly topK?: number;
   readonly topP?: number;
+  readonly attention?: string;
+  readonly decoding?: string;
 }
 
 /** Fields of `sampling` that options set. */
@@ -28,9 +33,14 @@ const fields = [
   "order",
   "schedule",
   "guidance",
+  "guidanceSchedule",
+  "guidanceInterval",
   "temperature",
+  "finalTemperature",
   "topK",
   "topP",
+  "attention",
+  "decoding",
 ] as const;
 
 /** Samples images and writes them as one picture: a row for each class, or a square of one class. */
@@ -38,7 +48,7 @@ export async function sampleCommand(folder: string, options: SampleOptions): Pro
   const start = performance.now();
   const run = await checked(() => openRun(folder));
   const settings = fields.flatMap((field) =>
-    options[field] === undefined ? [] : [`sampling.${field}=${options[field]}`]
+    options[field] === undefined ? [] : [`sampling.${field}=${JSON.stringify(options[field])}`]
   );
   const { sampling, seed, data } = await checked(() => readConfig(run.config, settings));
   const chosen = options.class ?? Array.from({ length: data.classes }, (_, label) => label);

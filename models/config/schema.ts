@@ -1,6 +1,7 @@
 /** The configuration of a run: data, tokenizer, model, recipe, training and sampling, every field with help. */
 import { z } from "npm:zod@4.6.7";
 import { fmtSchema } from "../fmt/config.ts";
+import { GUIDANCE_SCHEDULES } from "../fmt/schedules.ts";
 import { checkRecipe } from "../sar/draw.ts";
 import { SCHEDULE_NAMES } from "../sar/intervals.ts";
 import { ORDER_NAMES } from "../sar/order.ts";
@@ -78,13 +79,23 @@ const samplingSchema = z.strictObject({
     .describe("How they are cut into sets"),
   steps: count(8, "Number of sets, one model step each (next-scale has its own)"),
   guidance: atLeast0(2, "Scale of classifier-free guidance; 1 for none"),
-  guidanceSchedule: z.enum(["constant", "linear"]).default("constant")
-    .describe("constant, or linear: from 1 up in step with the known tokens"),
+  guidanceSchedule: z.enum(GUIDANCE_SCHEDULES).default("constant").describe(
+    "constant; linear or cosine: from 1 up in step with the known tokens; interval: for some sets; off",
+  ),
+  guidanceInterval: z.tuple([z.int(), z.int()]).optional()
+    .describe("First and last set, from 1, that the schedule interval guides (default all)"),
   temperature: z.number().positive().default(1).describe("Logits are divided by it"),
+  finalTemperature: z.number().nonnegative().optional()
+    .describe("Temperature of the last set, reached in equal steps (default temperature)"),
   topK: z.int().nonnegative().default(0)
     .describe("How many of the most likely tokens may be drawn; 0 for all"),
   topP: z.number().gt(0).max(1).default(1)
     .describe("Probability that the tokens that may be drawn reach together"),
+  attention: z.enum(["masked", "full-decoder", "full"]).optional().describe(
+    "full: known tokens and queries see each other, for models trained with 2 sets (default as in training)",
+  ),
+  decoding: z.enum(["order", "confidence"]).default("order")
+    .describe("Whether sets follow the order, or hold the tokens that the model is surest of"),
   perClass: count(8, "Images of each class in samples.png, both in few steps and one token a step"),
 }).describe("Sampling");
 

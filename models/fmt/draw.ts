@@ -16,8 +16,8 @@ import { argmax } from "../../ops/statistics.ts";
 export interface DrawSettings {
   /** Whether the most likely token is taken. */
   readonly greedy: boolean;
-  /** The logits are divided by it. */
-  readonly temperature: number;
+  /** The logits are divided by it (default 1). */
+  readonly temperature?: number;
   /** How many of the most likely tokens may be drawn; 0 for all. */
   readonly topK: number;
   /** The probability that the tokens that may be drawn reach together; 1 for all. */
@@ -55,7 +55,7 @@ export function guide(logits: Tensor, scale: Tensor): Tensor {
  * import { tensor } from "../../lib/tensor.ts";
  * import { drawTokens } from "./draw.ts";
  *
- * const settings = { greedy: false, temperature: 1, topK: 0, topP: 1 };
+ * const settings = { greedy: false, topK: 0, topP: 1 };
  * const logits = tensor([[[0, -Infinity, 0], [0, -Infinity, 0]]]);
  * assertEquals(await drawTokens(logits, tensor([[0.4, 0.6]]), settings).toArray(), [[0, 2]]);
  * ```
@@ -63,8 +63,7 @@ export function guide(logits: Tensor, scale: Tensor): Tensor {
 export function drawTokens(logits: Tensor, uniforms: Tensor, settings: DrawSettings): Tensor {
   if (settings.greedy) return argmax(logits);
   const vocabulary = logits.shape[2]!;
-  const { temperature, topK, topP } = settings;
-  const filtered = filterLogits(logits, { temperature, topK, topP });
+  const filtered = filterLogits(logits, settings);
   const reached = cumulativeSum(softmax(filtered));
   const whole = slice(reached, [null, null, [-1, null]]);
   const passed = lessEqual(reached, mul(expandDims(uniforms, -1), whole));

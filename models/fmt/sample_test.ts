@@ -7,7 +7,7 @@ import { key } from "../../ops/random.ts";
 import { testOnDevices } from "../../tests/devices.ts";
 import { init } from "../model.ts";
 import { visibleCounts } from "../sar/masks.ts";
-import { parseRecipe } from "../sar/recipe.ts";
+import { parseRecipe, PRESETS } from "../sar/recipe.ts";
 import { drawSampling } from "../sar/sampling.ts";
 import { fmt, type FmtInput } from "./config.ts";
 import { fmtLogits } from "./fmt.ts";
@@ -35,10 +35,10 @@ function makeModel(config: FmtInput = {}) {
   return { model, params: { ...params, output: { weight: mul(normal(key(2), [20, 24]), 0.3) } } };
 }
 
-function recipeOptions(name: string, images: number): SampleOptions {
+function recipeOptions(name: string, images: number, on = grid): SampleOptions {
   return {
     labels: Array.from({ length: images }, (_, i) => i % 3),
-    ...drawSampling(parseRecipe(name), grid, keyFromSeed(7), images),
+    ...drawSampling(parseRecipe(name), on, keyFromSeed(7), images),
   };
 }
 
@@ -46,63 +46,92 @@ async function tokensOf(sampled: Promise<Tensor>): Promise<number[]> {
   return Array.from(await (await sampled).data());
 }
 
+/** The largest difference of the logits while sampling from those of the whole sequence at once. */
+async function logitDifference(
+  { model, params }: ReturnType<typeof makeModel>,
+  options: SampleOptions,
+): Promise<number> {
+  const count = model.grid.height * model.grid.width;
+  const images = options.labels.length, width = model.vocabulary;
+  const steps: { first: number; raw: Float32Array; size: number }[] = [];
+  const cells = await tokensOf(sample(model, params, {
+    ...options,
+    guidance: 2,
+    keepLogits: true,
+    async onStep({ known, logits }) {
+      const size = logits!.raw.shape[1]!;
+      const raw = await logits!.raw.data() as Float32Array;
+      steps.push({ first: known - size, raw, size });
+    },
+  }));
+  const shared = options.order.length === count;
+  const orders = Array.from(
+    { length: images * count },
+    (_, i) => options.order[shared ? i % count : i]!,
+  );
+  const sequence = orders.map((cell, i) => cells[i - i % count + cell]!);
+  const known = sequence.filter((_, i) => i % count < count - 1);
+  const visible = visibleCounts(options.intervals, { encoderTokens: count - 1 });
+  const row = (data: Int32Array) => tensor(data, { shape: [1, data.length] });
+  const twice = (data: readonly number[], length: number) =>
+    tensor(Int32Array.from([...data, ...data]), { shape: [2 * images, length] });
+  const nulls = new Array<number>(images).fill(model.classes);
+  const whole = await fmtLogits(model, params, {
+    labels: tensor(Int32Array.of(...Array.from(options.labels), ...nulls)),
+    tokens: twice(known, count - 1),
+    positions: twice(orders, count),
+    encoderVisible: row(visible.encoder),
+    decoderVisible: row(visible.decoder),
+    crossVisible: row(visible.cross),
+  }).data();
+  let largest = 0;
+  for (const { first, raw, size } of steps) {
+    for (const [i, logit] of raw.entries()) {
+      const image = Math.floor(i / (size * width));
+      const at = (image * count + first) * width + i % (size * width);
+      largest = Math.max(largest, Math.abs(logit - whole[at]!));
+    }
+  }
+  assertEquals(steps.reduce((sum, { size }) => sum + size, 0), count);
+  return largest;
+}
+
 const recipes = [
-  "ar",
-  "next-scale",
   "random-6-random",
-  "random-2-mar",
   "snake-5-cosine",
   "random-1-random",
+  "hilbert-4-uniform",
+  "halton-N-arccos",
+  "spiral-out-next-scale",
 ];
 
 testOnDevices(
   "cached logits are those of the whole sequence at once, for every recipe",
   async () => {
-    const { model, params } = makeModel();
+    const made = makeModel();
     for (const name of recipes) {
-      const options = recipeOptions(name, 2);
-      const steps: { first: number; raw: Float32Array; size: number }[] = [];
-      const cells = await tokensOf(sample(model, params, {
-        ...options,
-        guidance: 2,
-        keepLogits: true,
-        async onStep({ known, logits }) {
-          const size = logits!.raw.shape[1]!;
-          const raw = await logits!.raw.data() as Float32Array;
-          steps.push({ first: known - size, raw, size });
-        },
-      }));
-      const shared = options.order.length === count;
-      const orders = Array.from(
-        { length: 2 * count },
-        (_, i) => options.order[shared ? i % count : i]!,
-      );
-      const sequence = orders.map((cell, i) => cells[i - i % count + cell]!);
-      const known = sequence.filter((_, i) => i % count < count - 1);
-      const visible = visibleCounts(options.intervals, { encoderTokens: count - 1 });
-      const row = (data: Int32Array) => tensor(data, { shape: [1, data.length] });
-      const twice = (data: readonly number[], length: number) =>
-        tensor(Int32Array.from([...data, ...data]), { shape: [4, length] });
-      const whole = await fmtLogits(model, params, {
-        labels: tensor(Int32Array.of(...Array.from(options.labels), 3, 3)),
-        tokens: twice(known, count - 1),
-        positions: twice(orders, count),
-        encoderVisible: row(visible.encoder),
-        decoderVisible: row(visible.decoder),
-        crossVisible: row(visible.cross),
-      }).data();
-      let largest = 0;
-      for (const { first, raw, size } of steps) {
-        for (const [i, logit] of raw.entries()) {
-          const image = Math.floor(i / (size * 20));
-          const at = (image * count + first) * 20 + i % (size * 20);
-          largest = Math.max(largest, Math.abs(logit - whole[at]!));
-        }
-      }
-      assertEquals(steps.reduce((sum, { size }) => sum + size, 0), count);
+      const largest = await logitDifference(made, recipeOptions(name, 2));
       assert(largest <= 1e-5, `${name}: logits differ by ${largest}`);
     }
   },
+);
+
+testOnDevices(
+  "cached logits are those of the whole sequence at once, for every preset, with and without given sets",
+  async () => {
+    const wide = { height: 4, width: 5 };
+    const made = makeModel({ grid: wide, encoderLayers: 1, decoderLayers: 1 });
+    for (const name of Object.keys(PRESETS)) {
+      const options = recipeOptions(name, 3, wide);
+      const length = options.intervals[0]!;
+      const given = Array.from({ length: 3 * length }, (_, i) => i % 20);
+      for (const more of [{}, { given }]) {
+        const largest = await logitDifference(made, { ...options, ...more });
+        assert(largest <= 1e-5, `${name}: logits differ by ${largest}`);
+      }
+    }
+  },
+  ["reference", "wasm"],
 );
 
 testOnDevices("sampling draws the same tokens with and without caches", async () => {
@@ -121,13 +150,136 @@ testOnDevices("sampling draws the same tokens with and without caches", async ()
 
 testOnDevices("an image is the same in any batch", async () => {
   const { model, params } = makeModel();
-  const options = recipeOptions("snake-5-cosine", 3);
-  const all = await tokensOf(sample(model, params, options));
-  const last = await tokensOf(sample(model, params, { ...options, labels: [2], firstImage: 2 }));
-  assertEquals(last, all.slice(2 * count));
-  const other = await tokensOf(sample(model, params, { ...options, labels: [2], firstImage: 1 }));
-  assert(String(other) !== String(last));
+  const recipe = parseRecipe("random-5-cosine");
+  const ofBatch = (images: number, firstImage: number, decoding: SampleOptions["decoding"]) =>
+    tokensOf(sample(model, params, {
+      ...drawSampling(recipe, grid, keyFromSeed(7), images, firstImage),
+      labels: new Array(images).fill(2),
+      guidance: 2,
+      decoding,
+    }));
+  for (const decoding of ["order", "confidence"] as const) {
+    const all = await ofBatch(3, 0, decoding);
+    assertEquals([...await ofBatch(2, 0, decoding), ...await ofBatch(1, 2, decoding)], all);
+    assert(String(all.slice(0, count)) !== String(all.slice(count, 2 * count)));
+  }
 }, ["reference", "wasm"]);
+
+testOnDevices("guidance that is off, or 1 for every set, changes nothing", async () => {
+  const { model, params } = makeModel();
+  const options = recipeOptions("snake-5-cosine", 2);
+  const plain = await tokensOf(sample(model, params, options));
+  const tokens = (more: Partial<SampleOptions>) =>
+    tokensOf(sample(model, params, { ...options, guidance: 4, ...more }));
+  assertEquals(await tokens({ guidanceSchedule: "off" }), plain);
+  const interval = { guidanceSchedule: "interval" } as const;
+  assertEquals(await tokens({ ...interval, guidanceInterval: [6, 9] }), plain);
+  const guided = await tokens({});
+  assertEquals(await tokens({ ...interval, guidanceInterval: [1, 5] }), guided);
+  assert(String(guided) !== String(plain));
+}, ["reference"]);
+
+testOnDevices("each set has the guidance and the temperature of its schedule", async () => {
+  const { model, params } = makeModel();
+  const options = {
+    ...recipeOptions("raster-4-uniform", 1),
+    guidance: 3,
+    guidanceSchedule: "cosine",
+    keepLogits: true,
+  } as const;
+  await sample(model, params, {
+    ...options,
+    async onStep({ known, logits }) {
+      const raw = await logits!.raw.data(), guided = await logits!.guided.data();
+      const scale = 1 + (1 - Math.cos(Math.PI * known / count));
+      const half = raw.length / 2;
+      guided.forEach((logit, i) => {
+        const wanted = raw[half + i]! + (raw[i]! - raw[half + i]!) * scale;
+        assert(Math.abs(logit - wanted) < 1e-5);
+      });
+    },
+  });
+  // At a temperature of nearly 0 the most likely token is drawn: here in the last set, not in the first.
+  const first: number[][] = [], last: number[][] = [];
+  for (const more of [{ greedy: true }, { temperature: 50, finalTemperature: 0 }]) {
+    const given = [1, 2, 3, 4, 5, 6, 7, 8, 9];
+    const cells = await tokensOf(sample(model, params, { ...options, ...more, given }));
+    last.push(cells.slice(9));
+    first.push((await tokensOf(sample(model, params, { ...options, ...more }))).slice(0, 3));
+  }
+  assertEquals(last[0], last[1]);
+  assert(String(first[0]) !== String(first[1]));
+  await assertRejects(
+    () => sample(model, params, { ...options, finalTemperature: -1 }),
+    RangeError,
+    "finalTemperature",
+  );
+}, ["reference"]);
+
+testOnDevices(
+  "decoding by confidence keeps the surest tokens of each step, and given ones",
+  async () => {
+    const { model, params } = makeModel();
+    const options = {
+      ...recipeOptions("random-2-uniform", 2),
+      intervals: [3, 2, 4, 3],
+      decoding: "confidence",
+      guidance: 2,
+    } as const;
+    const given = [1, 2, 3, 4, 5, 6];
+    const seen: Int32Array[] = [];
+    const cells = await tokensOf(sample(model, params, {
+      ...options,
+      greedy: true,
+      given,
+      async onStep(step) {
+        seen.push(await step.tokens());
+      },
+    }));
+    // What the first step should choose: all that is unknown as one set, on the reference path.
+    const logits: Float32Array[] = [];
+    await sample(model, params, {
+      ...options,
+      decoding: "order",
+      intervals: [3, 9],
+      greedy: true,
+      given,
+      keepLogits: true,
+      async onStep(step) {
+        logits.push(await step.logits!.guided.data() as Float32Array);
+      },
+    });
+    for (const image of [0, 1]) {
+      const order = options.order.length === count
+        ? Array.from(options.order)
+        : Array.from(options.order).slice(image * count, (image + 1) * count);
+      const wanted = new Array<number>(count).fill(-1);
+      order.slice(0, 3).forEach((cell, i) => wanted[cell] = given[image * 3 + i]!);
+      const rows = order.slice(3).map((cell, i) => {
+        const row = Array.from(logits[1]!.subarray((image * 9 + i) * 20, (image * 9 + i + 1) * 20));
+        const total = row.reduce((sum, logit) => sum + Math.exp(logit), 0);
+        const top = Math.max(...row);
+        return { cell, token: row.indexOf(top), confidence: top - Math.log(total) };
+      });
+      rows.sort((a, b) => b.confidence - a.confidence);
+      for (const { cell, token } of rows.slice(0, 2)) wanted[cell] = token;
+      assertEquals(Array.from(seen[1]!.slice(image * count, (image + 1) * count)), wanted);
+    }
+    const known = seen.map((tokens) => tokens.filter((token) => token >= 0).length / 2);
+    assertEquals(known, [3, 5, 9, 12]);
+    seen.forEach((tokens) => tokens.forEach((token, i) => assert(token < 0 || token === cells[i])));
+  },
+);
+
+testOnDevices("one set by confidence draws all tokens at once, under any attention", async () => {
+  const { model, params } = makeModel();
+  const options = { ...recipeOptions("random-1-random", 2), greedy: true };
+  const masked = await tokensOf(sample(model, params, options));
+  for (const attention of ["masked", "full-decoder", "full"] as const) {
+    const more = { attention, decoding: "confidence" } as const;
+    assertEquals(await tokensOf(sample(model, params, { ...options, ...more })), masked);
+  }
+}, ["reference"]);
 
 testOnDevices(
   "one token a step takes one program, which allocates nothing when repeated",

@@ -4,7 +4,7 @@
  */
 import { type Tensor, tensor } from "../../lib/tensor.ts";
 import { jit } from "../../lib/transforms/jit.ts";
-import { add, sub } from "../../ops/arithmetic.ts";
+import { add, div, sub } from "../../ops/arithmetic.ts";
 import { broadcastTo } from "../../ops/broadcast.ts";
 import { equal, less } from "../../ops/compare.ts";
 import { concat } from "../../ops/concat.ts";
@@ -49,6 +49,8 @@ export interface StepInputs {
   readonly givenEnd: Tensor;
   /** Guidance scale of this step, f32 scalar. */
   readonly guidance: Tensor;
+  /** What the logits of this step are divided by, f32 scalar. */
+  readonly temperature: Tensor;
 }
 
 /** Masks of a step without caches, as `FmtInputs` has them. */
@@ -180,7 +182,7 @@ function drawSet(
   params: FmtParameters,
   hidden: Tensor,
   sequence: Tensor,
-  { uniforms, decodeStart, givenEnd, guidance }: StepInputs,
+  { uniforms, decodeStart, givenEnd, guidance, temperature }: StepInputs,
   settings: StepSettings,
 ): { sequence: Tensor; logits?: StepLogits } {
   const { window } = settings;
@@ -188,7 +190,8 @@ function drawSet(
   const guided = settings.guided ? guide(raw, guidance) : raw;
   const at = (x: Tensor) => dynamicSlice(x, decodeStart, window, { axis: 1 });
   const isGiven = less(add(iota([1, window], { axis: 1 }), decodeStart), givenEnd);
-  const tokens = where(isGiven, at(sequence), drawTokens(guided, at(uniforms), settings));
+  const drawn = drawTokens(div(guided, temperature), at(uniforms), settings);
+  const tokens = where(isGiven, at(sequence), drawn);
   return {
     sequence: updateSlice(sequence, tokens, decodeStart, { axis: 1 }),
     logits: settings.keepLogits ? { raw, guided } : undefined,
@@ -196,7 +199,7 @@ function drawSet(
 }
 
 /** Tokens [B, n] for both halves of a guided batch, or as they are. */
-function forBatch(tokens: Tensor, rows: number): Tensor {
+export function forBatch(tokens: Tensor, rows: number): Tensor {
   return tokens.shape[0] === rows ? tokens : concat([tokens, tokens]);
 }
 

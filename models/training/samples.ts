@@ -57,7 +57,7 @@ export async function sampleImages(
       ...draw,
       ...drawSampling(recipe, grid, key, own.length, first),
       labels: own,
-      attention: config.recipe.fullDecoder ? "full-decoder" : "masked",
+      attention: draw.attention ?? (config.recipe.fullDecoder ? "full-decoder" : "masked"),
       onStep: ({ set, sets }) => report(first / batchSize * sets + set, batches * sets),
     });
     const codes = reshape(tokens, [own.length, grid.height, grid.width]);
