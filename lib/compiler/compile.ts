@@ -2,7 +2,7 @@
 import { byteLength } from "../graph.ts";
 import type { KernelRule, Op, View } from "../op.ts";
 import { sizeOf } from "../shape.ts";
-import type { Canonical, Part } from "./canonical.ts";
+import type { Canonical, Part, Unit } from "./canonical.ts";
 import { affine, type Expr, walk } from "./expr.ts";
 import type { FusionLimits } from "./choose_buffers.ts";
 import { fuse, type Fused, type Owner, reaches } from "./fuse.ts";
@@ -82,7 +82,7 @@ export function compile(graph: Canonical, options: CompileOptions): Compiled {
       if (writes.length === 0) continue;
       steps.push({
         kind: "loop",
-        name: [...new Set(owner.units.map((unit) => unit.op.name))].join("+"),
+        name: loopName(owner, isBuffer),
         kernel,
         reads: reads.map(bufferOf),
         writes: writes.map(bufferOf),
@@ -151,6 +151,24 @@ export function compile(graph: Canonical, options: CompileOptions): Compiled {
   const plan: Plan = { buffers, steps, bound, ...placeTemporaries(buffers, steps, bound) };
   checkPlan(plan);
   return { plan, outputs };
+}
+
+/** The names that a fused kernel's name holds at most. */
+const longestName = 6;
+
+/** The ops that a fused kernel computes, in order, without those that only move elements. */
+function loopName(owner: Owner, isBuffer: (part: Part) => boolean): string {
+  const units = new Set(owner.units);
+  for (const { inputs } of units) { // grows meanwhile
+    for (const part of inputs) if (!isBuffer(part)) units.add(part.unit);
+  }
+  const computes = ({ op: { run }, inputs }: Unit) =>
+    run.kind !== "expression" || (inputs.length > 0 && !run.view);
+  const inside = [...units].filter(computes).sort((a, b) => a.id - b.id);
+  const names = [...new Set((inside.length > 0 ? inside : owner.units).map(({ op }) => op.name))];
+  return names.length > longestName
+    ? `${names.slice(0, longestName - 1).join("+")}+…+${names.at(-1)}`
+    : names.join("+");
 }
 
 function placeTemporaries(

@@ -90,33 +90,35 @@ function writtenFirst({ steps }: Plan): Set<number> {
   return made;
 }
 
-/** Temporaries that are listed one by one. */
-const shownTemporaries = 16;
+/** Kinds of temporaries that are listed. */
+const shownKinds = 16;
 
 /**
  * The report as text.
  *
  * @param report What `memoryReport` returned.
- * @returns The bytes by category, then the largest temporaries of the worst moment.
+ * @returns The bytes by category, then the temporaries of the worst moment by kind.
  */
 export function showMemory(report: MemoryReport): string {
   const { arguments: given, results, packed, shared, live, liveStep, ratio, temporaries } = report;
-  const rest = temporaries.slice(shownTemporaries);
-  const rows = temporaries.slice(0, shownTemporaries).map(({ label, type, bytes, first, last }) => [
-    label,
-    type,
-    showBytes(bytes),
-    `${first}..${last}`,
+  const kinds = Map.groupBy(temporaries, ({ label, type }) => `${label} ${type}`);
+  const sum = (rows: readonly TemporaryRow[]) =>
+    rows.reduce((total, { bytes }) => total + bytes, 0);
+  const sorted = [...kinds.values()].sort((a, b) => sum(b) - sum(a));
+  const rows = sorted.slice(0, shownKinds).map((kind) => [
+    kind[0]!.label,
+    kind[0]!.type,
+    kind.length,
+    showBytes(sum(kind)),
+    `${Math.min(...kind.map(({ first }) => first))}..${Math.max(...kind.map(({ last }) => last))}`,
   ]);
-  if (rest.length > 0) {
-    const bytes = rest.reduce((sum, row) => sum + row.bytes, 0);
-    rows.push([`${rest.length} more`, "", showBytes(bytes), ""]);
-  }
+  const rest = sorted.slice(shownKinds).flat();
+  if (rest.length > 0) rows.push(["others", "", rest.length, showBytes(sum(rest)), ""]);
   return [
     `arguments    ${showBytes(given)}`,
     `results      ${showBytes(results)}`,
     `temporaries  ${showBytes(packed)} packed, ${showBytes(shared)} as whole buffers`,
     `most alive   ${showBytes(live)} at step ${liveStep}; packed is ${ratio.toFixed(3)} times that`,
-    showTable(["temporary", "type", "bytes", "steps"], rows),
+    showTable(["temporary", "type", "count", "bytes", "steps"], rows),
   ].join("\n");
 }

@@ -14,7 +14,7 @@ import { showType } from "../shape.ts";
  * import { add, mul, openDevice, placeholder, planOf, showPlan } from "../../mod.ts";
  * await openDevice("wasm");
  * const x = placeholder([2, 3]);
- * assertStringIncludes(showPlan(planOf((x) => add(mul(x, 2), 1), [x])), "add -> f32[2, 3]");
+ * assertStringIncludes(showPlan(planOf((x) => add(mul(x, 2), 1), [x])), "mul+add -> f32[2, 3]");
  * ```
  */
 export function showPlan(plan: Plan): string {
