@@ -49,3 +49,13 @@ Deno.test("level 3 adds kernel times and plans", async () => {
   assertMatch(text, /plan of increment\n {3}0 {2}loop {4}add -> f32\[2\]/);
   assertMatch(text, /increment: 1 steps in [\d.]+ ms\nprogram .*share\nincrement +add +loop/);
 });
+
+const adapter = await navigator.gpu?.requestAdapter();
+
+Deno.test({
+  name: "level 4 adds the WGSL of every shader",
+  ignore: !adapter,
+  async fn() {
+    assertMatch(await printed("4", "webgpu"), /shader of add\n[^]*@compute [^]*fn main/);
+  },
+});
