@@ -1,4 +1,7 @@
 /** Models as data, and Set AutoRegressive modeling on them. */
+export { type ConfigName, namedConfigs } from "./config/named.ts";
+export { readConfig } from "./config/read.ts";
+export type { RunConfig, RunInput, SamplingSettings, TrainingSettings } from "./config/schema.ts";
 export * from "./evaluation/mod.ts";
 export { fmt, type FmtConfig, type FmtInput, fmtPresets } from "./fmt/config.ts";
 export {
@@ -36,9 +39,14 @@ export { loadParameters } from "./llamagen/weights.ts";
 export { apply, describe, init, type Model, readModel } from "./model.ts";
 export { lossWeights, makeTrainingBatch, type TrainingBatch } from "./sar/batch.ts";
 export { countSets, drawIntervals, drawOrder } from "./sar/draw.ts";
+export { type EditOptions, editTokens, keptCells, placeTokens, planEdit } from "./sar/edit.ts";
 export { makeIntervals, type ScheduleName } from "./sar/intervals.ts";
 export { setIds, type VisibleCounts, visibleCounts } from "./sar/masks.ts";
 export { type Grid, invertOrder, makeOrder, type Order } from "./sar/order.ts";
 export { parseRecipe, PRESETS, type Recipe, type RecipeInput, recipeName } from "./sar/recipe.ts";
+export { type Stage, type StageProgress, train } from "./training/loop.ts";
+export { openRun, type RunProgress, trainRun } from "./training/run.ts";
+export { sampleImages, samplePicture, type TrainedRun } from "./training/samples.ts";
+export { type Losses, type TrainingState, trainingStep } from "./training/step.ts";
 export { type VqConfig, vqTokenizer } from "./vq/config.ts";
 export { decodeCodes, encodeImages, reconstructImages, vqLoss } from "./vq/vq.ts";
