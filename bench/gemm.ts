@@ -1,5 +1,5 @@
 /** Square matrix products of f32, 512 to 2048. */
-import { currentDevice, jit, matmul, type Tensor, tensor } from "../mod.ts";
+import { jit, matmul, type Tensor, tensor } from "../mod.ts";
 import { type Contestant, onGpu, type Row, run, timeJitted } from "./harness.ts";
 import { sample, wave } from "./inputs.ts";
 import { jaxGemm } from "./peers/jax.ts";
@@ -30,7 +30,6 @@ export async function rows(): Promise<Row[]> {
       ...await run({
         bench: "gemm",
         case: `${size}`,
-        device: currentDevice().name,
         unit: "GFLOP/s",
         work: 2 * size ** 3 / 1e9,
         ours: await gemm(size),

@@ -16,7 +16,6 @@ export interface Contestant {
 export interface Contest {
   readonly bench: string;
   readonly case: string;
-  readonly device: string;
   /** `ms`: less is better. `GFLOP/s`: more is better; `work` is the number of GFLOP. */
   readonly unit: "ms" | "GFLOP/s";
   readonly work?: number;
@@ -49,6 +48,12 @@ export function quantile(samples: readonly number[], share: number): number {
   return low + (high - low) * (at - Math.floor(at));
 }
 
+/** The current device as rows name it: `wasm`, `wasm+openblas`, `webgpu`. */
+export function deviceName(): string {
+  const { name, description } = currentDevice();
+  return description.includes("OpenBLAS") ? `${name}+openblas` : name;
+}
+
 /** Whether the current device is a GPU, and not one that the processor imitates. */
 export function onGpu(): boolean {
   const { name, description } = currentDevice();
@@ -62,7 +67,7 @@ export function measurement(
   unit: string,
   ours: number | null,
 ): Row {
-  const device = currentDevice().name;
+  const device = deviceName();
   return { bench, case: name, device, peer: null, unit, ours, theirs: null, ratio: null };
 }
 
@@ -110,22 +115,18 @@ export async function run(contest: Contest, repetitions = 25, warmUps = 5): Prom
   const expected = await ours.result();
   for (const peer of present) check(contest, peer, expected, await peer.result());
   const everyone = [ours, ...present];
-  const samples = new Map<Contestant, number[]>(everyone.map((one) => [one, []]));
-  for (let i = 0; i < warmUps; i++) for (const one of everyone) await one.run();
-  for (let i = 0; i < repetitions; i++) {
-    for (const one of everyone) samples.get(one)!.push(await one.run());
-  }
+  const samples = await takeTurns(everyone, repetitions, warmUps);
   for (const one of everyone) one.close?.();
-  const value = (ms: number) => unit === "ms" ? ms : work / (ms / 1e3);
   const figures = (one: Contestant) => {
-    const values = samples.get(one)!.map(value);
+    const times = samples[everyone.indexOf(one)]!;
+    const values = times.map((ms) => unit === "ms" ? ms : work / (ms / 1e3));
     return {
       median: quantile(values, 0.5),
       spread: [quantile(values, 0.1), quantile(values, 0.9)],
     };
   };
   const own = figures(ours);
-  const base = { bench: contest.bench, case: contest.case, device: contest.device, unit };
+  const base = { bench: contest.bench, case: contest.case, device: deviceName(), unit };
   if (peers.length === 0) {
     return [{ ...base, peer: null, ours: own.median, theirs: null, ratio: null }];
   }
@@ -144,6 +145,37 @@ export async function run(contest: Contest, repetitions = 25, warmUps = 5): Prom
       spread: [own.spread, other.spread],
     };
   });
+}
+
+/** After this many milliseconds, idle threads of the one before no longer spin. */
+const pause = 40;
+/** Work that takes less is done once more before it is timed, so that caches and threads are awake. */
+const short = 100;
+
+/**
+ * Lets contestants take turns, with a pause between them.
+ *
+ * @param contestants Who.
+ * @param repetitions Timed turns of each.
+ * @param warmUps Turns before that.
+ * @returns The milliseconds of each one's turns.
+ */
+export async function takeTurns(
+  contestants: readonly Pick<Contestant, "run">[],
+  repetitions = 25,
+  warmUps = 5,
+): Promise<number[][]> {
+  const samples = contestants.map((): number[] => []);
+  for (let turn = -warmUps; turn < repetitions; turn++) {
+    for (const [i, one] of contestants.entries()) {
+      await new Promise((resolve) => setTimeout(resolve, pause));
+      let ms = await one.run();
+      if (turn < 0) continue;
+      if (ms < short) ms = await one.run();
+      samples[i]!.push(ms);
+    }
+  }
+  return samples;
 }
 
 function check(

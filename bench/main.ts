@@ -1,17 +1,20 @@
 /**
  * Runs benchmarks: every one, or those named.
  *
- *     deno task bench [NAME…] [--device wasm|webgpu] [--json]
+ *     deno task bench [NAME…] [--device wasm|wasm+openblas|webgpu] [--json]
  *
- * Each prints a table and writes its rows with the machine to bench/results/NAME.json; with --json
- * every row is one line on standard output instead of the table.
+ * Without a device, they run on wasm; those that are mostly products run on wasm+openblas too, and `gpu`
+ * on webgpu. Each prints a table and writes its rows with the machine to bench/results/NAME_DEVICE.json;
+ * with --json every row is one line on standard output instead of the table.
  */
 import { parseArgs } from "node:util";
 import { currentDevice, type DeviceChoice, openDevice } from "../mod.ts";
-import { machine, type Row, table } from "./harness.ts";
+import { deviceName, machine, type Row, table } from "./harness.ts";
 
-/** A benchmark by name: what it measures, and its rows. */
-const benches: Record<string, () => Promise<{ rows: () => Promise<Row[]> }>> = {
+type Bench = () => Promise<{ rows: () => Promise<Row[]> }>;
+
+/** The benchmarks by name. */
+const benches: Record<string, Bench> = {
   gemm: () => import("./gemm.ts"),
   rows: () => import("./rows.ts"),
   step: () => import("./step.ts"),
@@ -19,31 +22,80 @@ const benches: Record<string, () => Promise<{ rows: () => Promise<Row[]> }>> = {
   sampling: () => import("./sampling.ts"),
   scaling: () => import("./scaling.ts"),
   compile: () => import("./compile.ts"),
+  gpu: () => import("./gpu.ts"),
+};
+
+/** Where benchmarks run if no device is named. */
+const defaults: Record<string, readonly string[]> = {
+  "wasm": Object.keys(benches).filter((name) => name !== "gpu"),
+  "wasm+openblas": ["gemm", "step", "demo"],
+  "webgpu": ["gpu"],
 };
 
 const { values, positionals } = parseArgs({
   args: Deno.args,
   allowPositionals: true,
-  options: {
-    device: { type: "string", default: "wasm" },
-    json: { type: "boolean", default: false },
-  },
+  options: { device: { type: "string" }, json: { type: "boolean", default: false } },
 });
-const unknown = positionals.find((name) => !(name in benches));
-if (unknown !== undefined) {
-  console.error(`bench: expected one of ${Object.keys(benches).join(", ")} but found ${unknown}`);
+refuseUnknown("one", Object.keys(benches), positionals);
+refuseUnknown(
+  "a device",
+  Object.keys(defaults),
+  values.device === undefined ? [] : [values.device],
+);
+const names = positionals.length > 0 ? positionals : Object.keys(benches);
+if (values.device) await runHere(values.device, names);
+else {
+  for (const [device, usual] of Object.entries(defaults)) {
+    await runApart(device, names.filter((name) => usual.includes(name)));
+  }
+}
+Deno.exit(0);
+
+function refuseUnknown(what: string, known: readonly string[], given: readonly string[]): void {
+  const unknown = given.find((name) => !known.includes(name));
+  if (unknown === undefined) return;
+  console.error(`bench: expected ${what} of ${known.join(", ")} but found ${unknown}`);
   Deno.exit(2);
 }
 
-const say = values.json ? console.error : console.log;
-const device = await openDevice(values.device as DeviceChoice);
-say(`${machine()}\n${device.name}: ${device.description}`);
-for (const name of positionals.length > 0 ? positionals : Object.keys(benches)) {
-  const rows = await (await benches[name]!()).rows();
-  if (values.json) { for (const { spread: _, ...row } of rows) console.log(JSON.stringify(row)); }
-  else console.log(`\n${table(rows)}`);
-  const file = new URL(`./results/${name}_${currentDevice().name}.json`, import.meta.url);
-  const report = { machine: machine(), device: currentDevice().description, rows };
-  await Deno.writeTextFile(file, JSON.stringify(report, null, 2) + "\n");
+/** Runs benchmarks in a process of their own, so that devices do not share threads or memory. */
+async function runApart(device: string, names: readonly string[]): Promise<void> {
+  if (names.length === 0) return;
+  const json = values.json ? ["--json"] : [];
+  const args = ["run", "-A", import.meta.filename!, ...names, "--device", device, ...json];
+  const { code } = await new Deno.Command(Deno.execPath(), { args }).spawn().status;
+  if (code !== 0) Deno.exit(code);
 }
-Deno.exit(0);
+
+async function runHere(choice: string, names: readonly string[]): Promise<void> {
+  const say = values.json ? console.error : console.log;
+  const found = await open(choice);
+  say(`${machine()}\n${choice}: ${found ? currentDevice().description : "none at hand"}`);
+  for (const name of names) {
+    if (!found && name !== "gpu") continue; // which says what it would measure
+    const rows = await (await benches[name]!()).rows();
+    if (values.json) {
+      for (const { spread: _, ...row } of rows) console.log(JSON.stringify(row));
+    } else console.log(`\n${table(rows)}`);
+    const folder = new URL("./results/", import.meta.url);
+    await Deno.mkdir(folder, { recursive: true });
+    const report = { machine: machine(), device: currentDevice().description, rows };
+    await Deno.writeTextFile(
+      new URL(`${name}_${choice}.json`, folder),
+      JSON.stringify(report, null, 2) + "\n",
+    );
+  }
+}
+
+/** Opens a device by the name that rows give it; false if there is none. */
+async function open(choice: string): Promise<boolean> {
+  const [device, library] = choice.split("+");
+  Deno.env.set("TESSERA_BLAS", library ? "auto" : "off");
+  try {
+    await openDevice(device as DeviceChoice);
+  } catch {
+    await openDevice("reference");
+  }
+  return deviceName() === choice;
+}

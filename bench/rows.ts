@@ -1,15 +1,5 @@
 /** Elementwise and row-wise chains on [4096, 768] of f32. */
-import {
-  add,
-  currentDevice,
-  gelu,
-  jit,
-  layerNorm,
-  mul,
-  softmax,
-  type Tensor,
-  tensor,
-} from "../mod.ts";
+import { add, gelu, jit, layerNorm, mul, softmax, type Tensor, tensor } from "../mod.ts";
 import { type Contestant, type Row, run, timeJitted } from "./harness.ts";
 import { sample, wave } from "./inputs.ts";
 import { jaxRows } from "./peers/jax.ts";
@@ -44,7 +34,6 @@ export async function rows(): Promise<Row[]> {
       ...await run({
         bench: "rows",
         case: op,
-        device: currentDevice().name,
         unit: "ms",
         ours: await ours(op),
         peers: [await jaxRows(op), await torch({ case: "rows", op })],

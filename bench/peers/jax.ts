@@ -68,8 +68,8 @@ export function jaxRows(op: string): Promise<Contestant | string> {
   });
 }
 
-/** The training step of step.ts, the whole of it under jit. */
-export async function jaxStep(): Promise<Contestant | string> {
+/** The training step of step.ts, the whole of it under jit; the results are the first losses. */
+export async function jaxStep(firstSteps: number): Promise<Contestant | string> {
   const jax = await load();
   if (!jax) return name;
   const { numpy: np, nn, jit, valueAndGrad } = jax;
@@ -140,7 +140,11 @@ export async function jaxStep(): Promise<Contestant | string> {
   };
   return {
     name,
-    result: async () => Float32Array.of(await once()),
+    async result() {
+      const losses = [];
+      for (let i = 0; i < firstSteps; i++) losses.push(await once());
+      return Float32Array.from(losses);
+    },
     run: async () => {
       const start = performance.now();
       await once();

@@ -3,7 +3,8 @@
     torch_peer.py THREADS DEVICE
 
 Writes its version, then answers lines of JSON on standard input: {"case": NAME, ...settings} sets up
-a case and answers with a sample of its result; "run" does it once and answers with milliseconds.
+a case, does it "times" times (once by default) and answers with a sample of the results; "run" does
+it once and answers with milliseconds.
 Ends with status 3 where PyTorch or the device is missing.
 """
 import json
@@ -50,8 +51,9 @@ def main(threads, device):
                 torch.cuda.synchronize()
             answer(answers, (time.perf_counter() - start) * 1e3)
         else:
+            times = request.pop("times", 1)
             work = cases[request.pop("case")](device=device, **request)
-            result = work().detach().flatten()
+            result = torch.cat([work().detach().flatten() for _ in range(times)])
             answer(answers, result[:: max(1, result.numel() // 1000)][:1000].float().cpu().tolist())
 
 

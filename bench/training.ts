@@ -1,0 +1,116 @@
+/** Training steps of the project's models as contestants. */
+import { modelStage } from "../models/training/stages.ts";
+import type { Stage } from "../models/training/loop.ts";
+import { metricNames, type TrainingState, trainingStep } from "../models/training/step.ts";
+import { readConfig } from "../models/config/read.ts";
+import type { RunConfig } from "../models/config/schema.ts";
+import { type FmtConfig, tokenCount } from "../models/fmt/config.ts";
+import { type FmtParameters, fmtParameters } from "../models/fmt/network.ts";
+import { createParameters } from "../models/layers/parameter.ts";
+import {
+  adamw,
+  currentDevice,
+  mul,
+  normal,
+  parseRecipe,
+  planOf,
+  randomKey,
+  zeros,
+} from "../mod.ts";
+import type { Contestant } from "./harness.ts";
+import { uniform } from "./transformer.ts";
+
+/** A training that can be timed. */
+export interface Trainer {
+  /** Trains a step each turn; the result is the losses of the first steps. */
+  readonly contestant: Contestant;
+  /** The plan of the step. */
+  readonly plan: ReturnType<typeof planOf>;
+}
+
+/** Steps whose losses are compared before the timing. */
+export const firstSteps = 3;
+
+/**
+ * Makes the compiled step of a training, with its state.
+ *
+ * @param stage What is trained, and on what.
+ * @param options First parameters (the stage's own by default), and whether every step has the batch of the first.
+ * @returns The step as a contestant, and its plan.
+ */
+export async function trainer<P, Batch>(
+  stage: Stage<P, Batch>,
+  { params = stage.init(), sameBatch = false }: { params?: P; sameBatch?: boolean } = {},
+): Promise<Trainer> {
+  const step = trainingStep(stage.loss, stage.losses, stage.settings);
+  const columns = metricNames(stage.losses).length;
+  const batch = await stage.batches();
+  let state: TrainingState<P> = { params, optimizer: adamw.init(params) };
+  let history = zeros([firstSteps, columns]);
+  let made = 0;
+  const train = () => {
+    ({ state, history } = step(state, history, batch(sameBatch ? 0 : made++)));
+  };
+  return {
+    plan: planOf(step, [state, history, batch(0)], { donate: [0, 1] }),
+    contestant: {
+      name: "tessera",
+      async result() {
+        for (let i = 0; i < firstSteps; i++) train();
+        return (await history.data() as Float32Array).filter((_, i) => i % columns === 0);
+      },
+      async run() {
+        const start = performance.now();
+        train();
+        if (currentDevice().name !== "wasm") await currentDevice().synchronize();
+        return performance.now() - start;
+      },
+    },
+  };
+}
+
+/**
+ * The training of a Fully Masked Transformer on random codes by a recipe, without dropout and with a constant
+ * learning rate.
+ *
+ * @param model The model.
+ * @param recipe The recipe's name.
+ * @param batchSize Images in a step.
+ * @returns The stage, to be given to `trainer`.
+ */
+export function fmtStage(model: FmtConfig, recipe: string, batchSize: number) {
+  const config = readConfig("mnist");
+  const count = 4 * batchSize;
+  const run: RunConfig = {
+    ...config,
+    model: { ...model, embeddingDropout: 0, residualDropout: 0, ffnDropout: 0 },
+    recipe: parseRecipe(recipe),
+    training: {
+      ...config.training,
+      batchSize,
+      schedule: "constant",
+      warmup: 0,
+      learningRate: 1e-4,
+    },
+  };
+  const { classes, vocabulary } = model;
+  const labels = Uint8Array.from({ length: count }, (_, i) => i % classes);
+  const data = { images: new Uint8Array(), labels, count, height: 0, width: 0, classes };
+  const codes = randomCodes(count * tokenCount(model), vocabulary);
+  return modelStage(run, data, () => Promise.resolve(codes));
+}
+
+/** Random tokens, always the same. */
+export function randomCodes(count: number, vocabulary: number): Int32Array {
+  return Int32Array.from({ length: count }, (_, i) => Math.floor(uniform(3, i) * vocabulary));
+}
+
+/**
+ * First parameters of a Fully Masked Transformer whose output head is not zero, so that what it predicts depends
+ * on everything.
+ */
+export function decidedParameters(model: FmtConfig): FmtParameters {
+  const params = createParameters(fmtParameters(model), randomKey(0));
+  const { shape } = params.output.weight;
+  return { ...params, output: { weight: mul(normal(randomKey(1), shape), model.dim ** -0.5) } };
+}
