@@ -82,7 +82,13 @@ export async function samplePicture(
   const { perClass } = sampling;
   const labels = Array.from({ length: classes * perClass }, (_, i) => Math.floor(i / perClass));
   const few = sampling;
-  const each = { ...sampling, order: "raster", steps: grid.height * grid.width } as const;
+  const each = {
+    ...sampling,
+    decoding: "order",
+    order: "raster",
+    schedule: "uniform",
+    steps: grid.height * grid.width,
+  } as const;
   const total = few.steps + each.steps;
   const left = await sampleImages(run, labels, few, seed, (done, of) => {
     report(few.steps * done / of, total);
