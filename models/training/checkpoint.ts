@@ -15,6 +15,21 @@ import type { TrainingState } from "./step.ts";
  * @param path Where the file goes; until it is complete, an old one stays.
  * @param tree Plain objects and arrays of tensors.
  * @param metadata Texts that go with it.
+ *
+ * @example
+ * ```ts
+ * import { assertEquals } from "@std/assert";
+ * import { tensor } from "../../lib/tensor.ts";
+ * import { Parameter } from "../layers/parameter.ts";
+ * import { loadTree, saveTree } from "./checkpoint.ts";
+ *
+ * const path = await Deno.makeTempFile();
+ * await saveTree(path, { layers: [{ weight: tensor([1, 2]) }] }, { step: "7" });
+ * const tree = { layers: [{ weight: new Parameter([2], "zeros") }] };
+ * const { tensors, metadata } = await loadTree(path, tree);
+ * assertEquals([await tensors.layers[0]!.weight.toArray(), metadata.step], [[1, 2], "7"]);
+ * await Deno.remove(path);
+ * ```
  */
 export async function saveTree(
   path: string,

@@ -59,6 +59,17 @@ export function batchesOf(
  * @param dataset The images.
  * @param indices Which ones.
  * @returns f32 [B, 1, H, W] in -1..1.
+ *
+ * @example
+ * ```ts
+ * import { assertEquals } from "@std/assert";
+ * import { generateShapes } from "../data/shapes.ts";
+ * import { imageBatch, toImages } from "./data.ts";
+ *
+ * const data = generateShapes({ count: 3, size: 6, classes: 2, seed: 0 });
+ * const [image] = await toImages(imageBatch(data, [2]));
+ * assertEquals(image!.data, data.images.slice(2 * 36));
+ * ```
  */
 export function imageBatch(
   { images, height, width }: ImageDataset,

@@ -13,6 +13,14 @@ const purposes = ["tokenizer", "model", "training", "samples"] as const;
  * @param seed The run's seed.
  * @param purpose What it is for.
  * @returns A key, another for every purpose.
+ *
+ * @example
+ * ```ts
+ * import { assertNotEquals } from "@std/assert";
+ * import { runKey } from "./keys.ts";
+ *
+ * assertNotEquals(runKey(0, "model"), runKey(0, "samples"));
+ * ```
  */
 export function runKey(seed: number, purpose: typeof purposes[number]): Key {
   return foldIn(foldIn(keyFromSeed(seed), keysOfRun), purposes.indexOf(purpose));

@@ -51,7 +51,13 @@ export async function readMetrics(path: string): Promise<Metrics[]> {
   });
 }
 
-/** Removes what a log says about steps that are about to be made (again). */
+/**
+ * Removes what a log says about steps that are about to be made (again).
+ *
+ * @param path The file; there may be none.
+ * @param stage The training that goes on; lines of later ones are removed.
+ * @param step Steps that it has made.
+ */
 export async function trimMetrics(path: string, stage: StageName, step: number): Promise<void> {
   const place = stageNames.indexOf(stage);
   const kept = (await readMetrics(path)).filter((line) => {

@@ -31,6 +31,24 @@ export type RunProgress = StageProgress | {
  * @param folder The run's folder.
  * @param report Told what is being done.
  * @throws {TypeError} If the folder's checkpoints are of another model.
+ *
+ * @example
+ * ```ts
+ * import { assertEquals } from "@std/assert";
+ * import { closeDevices, openDevice } from "../../lib/device.ts";
+ * import { readConfig } from "../config/read.ts";
+ * import { openRun, trainRun } from "./run.ts";
+ * import { sampleImages } from "./samples.ts";
+ *
+ * await openDevice("wasm");
+ * const folder = await Deno.makeTempDir();
+ * const config = readConfig("smoke", ["tokenizerTraining.steps=1", "training.steps=2"]);
+ * await trainRun(config, folder);
+ * const images = await sampleImages(await openRun(folder), [0, 3], config.sampling, 7);
+ * assertEquals(images.length, 2);
+ * await Deno.remove(folder, { recursive: true });
+ * closeDevices();
+ * ```
  */
 export async function trainRun(
   config: RunConfig,

@@ -36,7 +36,7 @@ export type TrainingStep<P, Batch> = Jitted<
   { state: TrainingState<P>; history: Tensor }
 >;
 
-/** The learning rate by step. */
+/** The learning rate by step, counted from 0, computed on the device. */
 export function learningRate(settings: TrainingSettings): Schedule {
   const { schedule, learningRate, steps, finalRate } = settings;
   const main = {
