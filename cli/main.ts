@@ -1,14 +1,12 @@
 /** The commands and their options; what they do stands in files of their own. */
-import { Command, CommanderError, InvalidArgumentError, Option } from "npm:commander@15.1.0";
-import { closeDevices, type DeviceChoice, openDevice } from "../lib/device.ts";
+import { Command, CommanderError, Option } from "npm:commander@15.1.0";
+import { closeDevices } from "../lib/device.ts";
 import { namedConfigs } from "../models/config/named.ts";
-import { GUIDANCE_SCHEDULES } from "../models/fmt/schedules.ts";
-import { SCHEDULE_NAMES } from "../models/sar/intervals.ts";
-import { ORDER_NAMES } from "../models/sar/order.ts";
 import { info } from "./info.ts";
+import { collect, command, numbers, whole, withSampling } from "./options.ts";
 import { sampleCommand } from "./sample.ts";
 import { demo, train } from "./train.ts";
-import { checked, UsageError } from "./usage.ts";
+import { UsageError } from "./usage.ts";
 import { verify } from "./verify.ts";
 
 /**
@@ -57,33 +55,11 @@ function makeProgram(finish: (code: number) => void): Command {
     )
     .action(train);
 
-  command(program, "sample", "Sample images from a run")
+  withSampling(command(program, "sample", "Sample images from a run"))
     .argument("<run>", "folder of a trained run")
     .requiredOption("--out <file>", "PNG file to write")
     .option("--class <numbers>", "classes, by commas (default: all, a row each)", numbers)
     .option("--count <number>", "images of each class", whole(1))
-    .option("--steps <number>", "number of sets, one step each", whole(1))
-    .addOption(choice("--order <name>", "order of the tokens", ORDER_NAMES))
-    .addOption(
-      choice("--schedule <name>", "how they are cut into sets", [
-        ...SCHEDULE_NAMES.filter((name) => name !== "mar"),
-        "next-scale",
-      ]),
-    )
-    .option("--guidance <scale>", "classifier-free guidance; 1 for none", number)
-    .addOption(choice("--guidance-schedule <name>", "how it changes", GUIDANCE_SCHEDULES))
-    .option("--guidance-interval <first,last>", "sets that the schedule interval guides", numbers)
-    .option("--temperature <number>", "logits are divided by it", number)
-    .option("--final-temperature <number>", "temperature of the last set", number)
-    .option("--top-k <number>", "most likely tokens that may be drawn; 0 for all", whole(0))
-    .option("--top-p <share>", "probability that they reach together; 1 for all", number)
-    .addOption(choice("--attention <kind>", "which attention is full", [
-      "masked",
-      "full-decoder",
-      "full",
-    ]))
-    .addOption(choice("--decoding <name>", "which tokens a set holds", ["order", "confidence"]))
-    .option("--seed <number>", "the same seed gives the same images", whole(0))
     .action(sampleCommand);
 
   command(program, "info", "Print what a run or a file of weights holds")
@@ -102,47 +78,4 @@ function makeProgram(finish: (code: number) => void): Command {
     .action(demo);
 
   return program;
-}
-
-/** A command that runs on a device. */
-function command(program: Command, name: string, description: string): Command {
-  return program.command(name)
-    .description(description)
-    .addOption(
-      choice("--device <name>", "where to compute (default: auto, or TESSERA_DEVICE)", [
-        "auto",
-        "webgpu",
-        "wasm",
-        "reference",
-      ]),
-    )
-    .hook("preAction", async (_, chosen) => {
-      await checked(() => openDevice(chosen.opts().device as DeviceChoice | undefined));
-    });
-}
-
-function choice(flags: string, description: string, values: readonly string[]): Option {
-  return new Option(flags, description).choices(values);
-}
-
-function number(text: string): number {
-  const value = Number(text);
-  if (text.trim() !== "" && Number.isFinite(value)) return value;
-  throw new InvalidArgumentError("Expected a number.");
-}
-
-function whole(least: number): (text: string) => number {
-  return (text) => {
-    const value = Number(text);
-    if (text.trim() !== "" && Number.isSafeInteger(value) && value >= least) return value;
-    throw new InvalidArgumentError(`Expected a whole number of at least ${least}.`);
-  };
-}
-
-function numbers(text: string): number[] {
-  return text.split(",").map(whole(0));
-}
-
-function collect(text: string, before: readonly string[]): string[] {
-  return [...before, text];
 }

@@ -2,16 +2,14 @@
 import { dirname } from "node:path";
 import { imageGrid, writePng } from "../lib/formats/png.ts";
 import { readConfig } from "../models/config/read.ts";
+import type { RunConfig } from "../models/config/schema.ts";
 import { openRun } from "../models/training/run.ts";
-import { sampleImages } from "../models/training/samples.ts";
+import { sampleImages, type TrainedRun } from "../models/training/samples.ts";
 import { duration, showProgress } from "./progress.ts";
 import { checked, UsageError } from "./usage.ts";
 
-/** Options of `sample`; what is left out is as in the run's configuration. */
-export interface SampleOptions {
-  readonly out: string;
-  readonly class?: readonly number[];
-  readonly count?: number;
+/** How to sample; what is left out is as in the run's configuration. */
+export interface SamplingOptions {
   readonly seed?: number;
   readonly steps?: number;
   readonly order?: string;
@@ -25,6 +23,13 @@ export interface SampleOptions {
   readonly topP?: number;
   readonly attention?: string;
   readonly decoding?: string;
+}
+
+/** Options of `sample`. */
+export interface SampleOptions extends SamplingOptions {
+  readonly out: string;
+  readonly class?: readonly number[];
+  readonly count?: number;
 }
 
 /** Fields of `sampling` that options set. */
@@ -43,19 +48,29 @@ const fields = [
   "decoding",
 ] as const;
 
+/** The configuration of a run with the options of sampling set in it. */
+export async function configWith(run: TrainedRun, options: SamplingOptions): Promise<RunConfig> {
+  const settings = fields.flatMap((field) =>
+    options[field] === undefined ? [] : [`sampling.${field}=${JSON.stringify(options[field])}`]
+  );
+  const config = await checked(() => readConfig(run.config, settings));
+  return { ...config, seed: options.seed ?? config.seed };
+}
+
+/** Fails where a class is none of the run's. */
+export function checkClasses({ data }: RunConfig, classes: readonly number[]): void {
+  const unknown = classes.find((label) => label >= data.classes);
+  if (unknown === undefined) return;
+  throw new UsageError(`--class: expected 0..${data.classes - 1} but found ${unknown}`);
+}
+
 /** Samples images and writes them as one picture: a row for each class, or a square of one class. */
 export async function sampleCommand(folder: string, options: SampleOptions): Promise<void> {
   const start = performance.now();
   const run = await checked(() => openRun(folder));
-  const settings = fields.flatMap((field) =>
-    options[field] === undefined ? [] : [`sampling.${field}=${JSON.stringify(options[field])}`]
-  );
-  const { sampling, seed, data } = await checked(() => readConfig(run.config, settings));
+  const { sampling, seed, data } = await configWith(run, options);
   const chosen = options.class ?? Array.from({ length: data.classes }, (_, label) => label);
-  const unknown = chosen.find((label) => label >= data.classes);
-  if (unknown !== undefined) {
-    throw new UsageError(`--class: expected 0..${data.classes - 1} but found ${unknown}`);
-  }
+  checkClasses(run.config, chosen);
   const count = options.count ?? (chosen.length === 1 ? 16 : sampling.perClass);
   const labels = chosen.flatMap((label) => new Array<number>(count).fill(label));
   await checked(() => Deno.mkdir(dirname(options.out), { recursive: true }));
@@ -65,7 +80,7 @@ export async function sampleCommand(folder: string, options: SampleOptions): Pro
     run,
     labels,
     sampling,
-    options.seed ?? seed,
+    seed,
     (step, steps) => progress.report({ stage: "samples", step, steps }),
   );
   const columns = chosen.length === 1 ? Math.ceil(Math.sqrt(count)) : count;
