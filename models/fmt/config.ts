@@ -46,32 +46,13 @@ export const fmtSchema = z.strictObject({
   embeddingDropout: rate("embeddings"),
   residualDropout: rate("attention outputs"),
   ffnDropout: rate("FFN outputs"),
-}).superRefine((config, context) => {
-  const perHead = config.dim / config.heads;
-  if (perHead % 4 !== 0) {
-    context.addIssue({
-      code: "custom",
-      path: ["heads"],
-      message:
-        `expected dim / heads to be a multiple of 4 (two axes of rotated pairs) but found ${config.dim} / ${config.heads}`,
-    });
-  }
-  const { grid: { height, width }, scales } = config;
-  const isIncreasing = scales.every((side, i) => i === 0 || side > scales[i - 1]!);
-  if (scales.length > 0 && !(isIncreasing && scales.at(-1) === height && height === width)) {
-    context.addIssue({
-      code: "custom",
-      path: ["scales"],
-      message:
-        `expected increasing scales, the last as large as the (square) grid of ${height}×${width}, but found ${
-          scales.join(", ")
-        }`,
-    });
-  }
-}).describe("Fully Masked Transformer");
+}).superRefine(checkFmt).describe("Fully Masked Transformer");
 
 /** A Fully Masked Transformer as data. */
 export type FmtConfig = z.output<typeof fmtSchema>;
+
+/** What transformers of any kind of tokens have in common. */
+export type FmtBodyConfig = Omit<FmtConfig, "kind" | "vocabulary">;
 
 /** What makes one: any of its fields. */
 export type FmtInput = z.input<typeof fmtSchema>;
@@ -104,6 +85,39 @@ export function fmt(config: FmtInput = {}): FmtConfig {
   if (parsed.success) return parsed.data;
   const { path, message } = parsed.error.issues[0]!;
   throw new RangeError(`fmt: ${[...path.map(String), message].join(": ")}`);
+}
+
+/** What decides how heads and places share features and grid. */
+interface LayoutSettings {
+  readonly dim: number;
+  readonly heads: number;
+  readonly grid: Grid;
+  readonly scales: readonly number[];
+}
+
+/** Refuses heads that two axes cannot share, and scales that do not lead to the grid. */
+export function checkFmt(config: LayoutSettings, context: z.core.$RefinementCtx): void {
+  const perHead = config.dim / config.heads;
+  if (perHead % 4 !== 0) {
+    context.addIssue({
+      code: "custom",
+      path: ["heads"],
+      message:
+        `expected dim / heads to be a multiple of 4 (two axes of rotated pairs) but found ${config.dim} / ${config.heads}`,
+    });
+  }
+  const { grid: { height, width }, scales } = config;
+  const isIncreasing = scales.every((side, i) => i === 0 || side > scales[i - 1]!);
+  if (scales.length > 0 && !(isIncreasing && scales.at(-1) === height && height === width)) {
+    context.addIssue({
+      code: "custom",
+      path: ["scales"],
+      message:
+        `expected increasing scales, the last as large as the (square) grid of ${height}×${width}, but found ${
+          scales.join(", ")
+        }`,
+    });
+  }
 }
 
 /** Number of tokens N of an image: those of the grid, or of the grids of all scales together. */

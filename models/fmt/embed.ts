@@ -8,12 +8,15 @@ import { embedding, take } from "../../ops/gather.ts";
 import { expandDims } from "../../ops/reshape.ts";
 import { rotaryTableAt } from "../../ops/rotary.ts";
 import type { Rotation } from "../layers/attention.ts";
-import { type FmtConfig, tokenCount } from "./config.ts";
-import type { FmtParameters } from "./network.ts";
+import { type FmtBodyConfig, tokenCount } from "./config.ts";
+import type { FmtBody, FmtParameters } from "./network.ts";
 import { placesOf, sineCosineTable } from "./positions.ts";
 
 /** Tokens i32 [B, n] to [B, n, d]. */
-export function embedTokens({ tok_embeddings }: FmtParameters, tokens: Tensor): Tensor {
+export function embedTokens(
+  { tok_embeddings }: Pick<FmtParameters, "tok_embeddings">,
+  tokens: Tensor,
+): Tensor {
   return embedding(tok_embeddings.weight, tokens);
 }
 
@@ -25,8 +28,8 @@ export function embedTokens({ tok_embeddings }: FmtParameters, tokens: Tensor): 
  * @returns A tensor like `x`.
  */
 export function addLevels(
-  model: FmtConfig,
-  { level_embedding }: FmtParameters,
+  model: FmtBodyConfig,
+  { level_embedding }: FmtBody,
   x: Tensor,
   positions: Tensor,
 ): Tensor {
@@ -39,7 +42,7 @@ export function addLevels(
 }
 
 /** Labels i32 [B] to condition rows [B, 1, d]; the id C is the null class. */
-export function embedLabels({ cls_embedding }: FmtParameters, labels: Tensor): Tensor {
+export function embedLabels({ cls_embedding }: FmtBody, labels: Tensor): Tensor {
   return expandDims(embedding(cls_embedding.embedding_table.weight, labels), 1);
 }
 
@@ -51,8 +54,8 @@ export function embedLabels({ cls_embedding }: FmtParameters, labels: Tensor): T
  * @returns A tensor [B, n, d].
  */
 export function embedQueries(
-  model: FmtConfig,
-  params: FmtParameters,
+  model: FmtBodyConfig,
+  params: FmtBody,
   positions: Tensor,
   batch: number,
 ): Tensor {
@@ -64,7 +67,7 @@ export function embedQueries(
   return broadcastTo(addLevels(model, params, queries, positions), shape);
 }
 
-function positionTable(model: FmtConfig, params: FmtParameters): Tensor | undefined {
+function positionTable(model: FmtBodyConfig, params: FmtBody): Tensor | undefined {
   switch (model.queryPosition) {
     case "learned":
       return params.pos_embedding!.weight;
@@ -86,7 +89,7 @@ function positionTable(model: FmtConfig, params: FmtParameters): Tensor | undefi
  * @param positions Grid indices i32 [1 or B, n]; the index N stands for a condition row.
  * @returns Cosines and sines [1 or B, n, D/2].
  */
-export function rotationOf(model: FmtConfig, positions: Tensor): Rotation {
+export function rotationOf(model: FmtBodyConfig, positions: Tensor): Rotation {
   const perHead = model.dim / model.heads;
   const { cos, sin } = rotaryTableAt(placesOf(model), perHead, model.ropeBase);
   const turn = (table: Tensor, condition: number) =>

@@ -12,16 +12,14 @@ import { foldIn } from "../../ops/random.ts";
 import { sum } from "../../ops/reduce.ts";
 import { slice } from "../../ops/slice.ts";
 import type { TrainingBatch } from "../sar/batch.ts";
-import { type FmtConfig, tokenCount } from "./config.ts";
+import { type FmtBodyConfig, type FmtConfig, tokenCount } from "./config.ts";
 import { addLevels, embedLabels, embedQueries, embedTokens, rotationOf } from "./embed.ts";
-import { decode, encode, type FmtParameters, outputLogits } from "./network.ts";
+import { decode, encode, type FmtBody, type FmtParameters, outputLogits } from "./network.ts";
 
-/** Inputs of the model: B images, N tokens each, of which the encoder gets M. */
-export interface FmtInputs {
+/** Inputs that do not depend on what a token is: B images, N tokens each, of which the encoder gets M. */
+export interface SequenceInputs {
   /** Class ids i32 [B]; C is the null class. */
   readonly labels: Tensor;
-  /** The first M tokens of each sequence i32 [B, M]; those of the last set, if any, are padding. */
-  readonly tokens: Tensor;
   /** Grid index at each place of the sequence i32 [1 or B, N]. */
   readonly positions: Tensor;
   /** Columns that each row of encoder self-attention sees i32 [1 or B, 1 + M]. */
@@ -30,6 +28,12 @@ export interface FmtInputs {
   readonly decoderVisible: Tensor;
   /** Encoder rows that each query sees in cross-attention i32 [1 or B, N]. */
   readonly crossVisible: Tensor;
+}
+
+/** Inputs of the model. */
+export interface FmtInputs extends SequenceInputs {
+  /** The first M tokens of each sequence i32 [B, M]; those of the last set, if any, are padding. */
+  readonly tokens: Tensor;
 }
 
 /** Inputs of a training step. */
@@ -76,30 +80,51 @@ export function fmtStates(
   inputs: FmtInputs,
   options: FmtOptions = {},
 ): FmtStates {
-  checkInputs(model, inputs);
-  const { labels, tokens, positions, encoderVisible, decoderVisible, crossVisible } = inputs;
+  const { labels, tokens } = inputs;
   const batch = labels.shape[0]!;
-  const count = tokenCount(model);
-  const known = tokens.shape[1]!;
+  checkShape("tokens", tokens, [batch, tokens.shape[1] ?? 0], batch);
+  return bodyStates(model, params, embedTokens(params, tokens), inputs, options);
+}
+
+/**
+ * Runs the network on embedded tokens.
+ *
+ * @param model The configuration.
+ * @param params Its parameters.
+ * @param embedded The first M tokens of each sequence [B, M, d].
+ * @param inputs Condition, positions and masks.
+ * @param options Dropout and checkpointing.
+ * @returns Hidden states and, for inspection, those of every layer; what is not used is not computed.
+ * @throws {TypeError} If the inputs do not fit each other or the grid.
+ */
+export function bodyStates(
+  model: FmtBodyConfig,
+  params: FmtBody,
+  embedded: Tensor,
+  inputs: SequenceInputs,
+  options: FmtOptions = {},
+): FmtStates {
+  const known = embedded.shape[1]!;
+  checkInputs(model, known, inputs);
+  const { labels, positions, encoderVisible, decoderVisible, crossVisible } = inputs;
   const pass = { drop: dropper(options.key), checkpoint: options.checkpoint };
 
-  const condition = full([positions.shape[0]!, 1], count, { dtype: "i32" });
+  const condition = full([positions.shape[0]!, 1], tokenCount(model), { dtype: "i32" });
   const knownPositions = slice(positions, [null, [0, known]]);
   const encoderPositions = known === 0
     ? condition
     : concat([condition, knownPositions], { axis: 1 });
   const conditionRow = embedLabels(params, labels);
-  const rows = known === 0 ? conditionRow : concat([
-    conditionRow,
-    addLevels(model, params, embedTokens(params, tokens), knownPositions),
-  ], { axis: 1 });
+  const rows = known === 0
+    ? conditionRow
+    : concat([conditionRow, addLevels(model, params, embedded, knownPositions)], { axis: 1 });
   const memoryRotation = rotationOf(model, encoderPositions);
   const encoded = encode(model, params, pass.drop(rows, model.embeddingDropout), {
     ...pass,
     rotation: memoryRotation,
     visible: encoderVisible,
   });
-  const queries = embedQueries(model, params, positions, batch);
+  const queries = embedQueries(model, params, positions, labels.shape[0]!);
   const decoded = decode(model, params, queries, encoded.memory, {
     ...pass,
     rotation: rotationOf(model, positions),
@@ -198,30 +223,33 @@ function dropper(key: Tensor | undefined): (x: Tensor, rate: number) => Tensor {
   return (x, rate) => key && rate > 0 ? dropout(x, rate, foldIn(key, uses++)) : x;
 }
 
-function checkInputs(model: FmtConfig, inputs: FmtInputs): void {
+function checkInputs(model: FmtBodyConfig, known: number, inputs: SequenceInputs): void {
   const batch = inputs.labels.shape[0]!;
   const count = tokenCount(model);
-  const known = inputs.tokens.shape[1] ?? 0;
-  const wanted: Record<keyof FmtInputs, readonly (number | "1 or B")[]> = {
+  const wanted: Record<keyof SequenceInputs, Lengths> = {
     labels: [batch],
-    tokens: [batch, known],
     positions: ["1 or B", count],
     encoderVisible: ["1 or B", 1 + known],
     decoderVisible: ["1 or B", count],
     crossVisible: ["1 or B", count],
   };
   for (const [name, shape] of Object.entries(wanted)) {
-    const found = inputs[name as keyof FmtInputs].shape;
-    const fits = found.length === shape.length &&
-      shape.every((length, i) =>
-        length === found[i] || (length === "1 or B" && (found[i] === 1 || found[i] === batch))
-      );
-    if (!fits) {
-      throw new TypeError(
-        `fmt: expected ${name} to have shape [${shape.join(", ")}] (B = ${batch}) but found [${
-          found.join(", ")
-        }]`,
-      );
-    }
+    checkShape(name, inputs[name as keyof SequenceInputs], shape, batch);
   }
+}
+
+/** Lengths of axes, some of which may be 1 or the number of images. */
+type Lengths = readonly (number | "1 or B")[];
+
+function checkShape(name: string, { shape: found }: Tensor, wanted: Lengths, batch: number): void {
+  const fits = found.length === wanted.length &&
+    wanted.every((length, i) =>
+      length === found[i] || (length === "1 or B" && (found[i] === 1 || found[i] === batch))
+    );
+  if (fits) return;
+  throw new TypeError(
+    `fmt: expected ${name} to have shape [${wanted.join(", ")}] (B = ${batch}) but found [${
+      found.join(", ")
+    }]`,
+  );
 }

@@ -23,7 +23,7 @@ import { type Linear, linear, linearParameters } from "../layers/linear.ts";
 import { Parameter } from "../layers/parameter.ts";
 import { applyRmsNorm, type RmsNorm, rmsNormParameters } from "../layers/rms_norm.ts";
 import { type SwiGlu, swiGlu, swiGluParameters } from "../layers/swiglu.ts";
-import { ffnWidth, type FmtConfig, tokenCount } from "./config.ts";
+import { ffnWidth, type FmtBodyConfig, type FmtConfig, tokenCount } from "./config.ts";
 
 /** Parameters of an encoder layer. */
 export interface EncoderLayer<Leaf = Tensor> {
@@ -56,6 +56,9 @@ export interface FmtParameters<Leaf = Tensor> {
   readonly output: Linear<Leaf>;
 }
 
+/** Parameters but for those that know what a token is: its embedding and the output head. */
+export type FmtBody<Leaf = Tensor> = Omit<FmtParameters<Leaf>, "tok_embeddings" | "output">;
+
 /** What the layers need of a configuration. */
 export type LayerSettings = Pick<
   FmtConfig,
@@ -82,8 +85,22 @@ export interface PassOptions {
  * @returns A tree with the shapes and first values as leaves.
  */
 export function fmtParameters(model: FmtConfig): FmtParameters<Parameter> {
+  const { dim, vocabulary, initScale } = model;
+  return {
+    tok_embeddings: linearParameters(dim, vocabulary, initScale),
+    ...fmtBodyParameters(model),
+    output: linearParameters(dim, vocabulary, 0),
+  };
+}
+
+/**
+ * Describes the parameters that do not know what a token is.
+ *
+ * @param model The configuration.
+ * @returns A tree with the shapes and first values as leaves.
+ */
+export function fmtBodyParameters(model: FmtBodyConfig): FmtBody<Parameter> {
   const { dim, initScale } = model;
-  const normal = { normal: initScale };
   const encoderLayer = (): EncoderLayer<Parameter> => ({
     attention_norm: rmsNormParameters(dim),
     attention: selfAttentionParameters(dim, initScale),
@@ -96,9 +113,8 @@ export function fmtParameters(model: FmtConfig): FmtParameters<Parameter> {
     cross_attention: crossAttentionParameters(dim, initScale),
   });
   return {
-    tok_embeddings: linearParameters(dim, model.vocabulary, initScale),
     cls_embedding: { embedding_table: linearParameters(dim, model.classes + 1, initScale) },
-    mask_embedding: new Parameter([dim], normal),
+    mask_embedding: new Parameter([dim], { normal: initScale }),
     ...(model.queryPosition === "learned"
       ? { pos_embedding: linearParameters(dim, tokenCount(model), initScale) }
       : {}),
@@ -109,7 +125,6 @@ export function fmtParameters(model: FmtConfig): FmtParameters<Parameter> {
     decoder: Array.from({ length: model.decoderLayers }, decoderLayer),
     ...(model.encoderFinalNorm ? { encoder_norm: rmsNormParameters(dim) } : {}),
     norm: rmsNormParameters(dim),
-    output: linearParameters(dim, model.vocabulary, 0),
   };
 }
 
@@ -143,8 +158,8 @@ export function encode(
 /**
  * Runs the decoder over some queries.
  *
- * @param model The configuration.
- * @param params Its parameters.
+ * @param model The configuration, of which the layers' settings count.
+ * @param params Its parameters, of which the decoder's count.
  * @param x Queries [B, N, d]: positions without content.
  * @param memory Rows of the encoder's output [B, M, d].
  * @param options `rotation` and `visible` i32 [1 or B, N] of the queries; `memoryRotation` of the memory's
@@ -152,8 +167,8 @@ export function encode(
  * @returns `hidden` [B, N, d], normalized, ready for the output head, and the residual stream after each layer.
  */
 export function decode(
-  model: FmtConfig,
-  params: FmtParameters,
+  model: LayerSettings,
+  params: Pick<FmtParameters, "decoder" | "norm">,
   x: Tensor,
   memory: Tensor,
   options: PassOptions & {

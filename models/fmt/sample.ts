@@ -3,6 +3,7 @@ import { type Tensor, tensor } from "../../lib/tensor.ts";
 import { takeAlong } from "../../ops/gather.ts";
 import { slice } from "../../ops/slice.ts";
 import { invertOrder } from "../sar/order.ts";
+import { emptyCaches } from "./cached_set.ts";
 import { sampleByConfidence } from "./confidence.ts";
 import { type FmtConfig, tokenCount } from "./config.ts";
 import type { FmtParameters } from "./network.ts";
@@ -11,11 +12,13 @@ import {
   masksOf,
   placesOf,
   planSampling,
+  positionsInSlots,
   type SampleOptions,
   type SamplingPlan,
+  slotsOf,
   tokensByCell,
 } from "./sample_options.ts";
-import { cachedStep, emptyCaches, fullStep, scalar, type StepLogits } from "./sampling_step.ts";
+import { cachedStep, fullStep, scalar, type StepLogits } from "./sampling_step.ts";
 import { guidanceOf, temperatureOf } from "./schedules.ts";
 import { planSteps, slotCount } from "./steps.ts";
 
@@ -116,35 +119,18 @@ function treeOfSet({ raw, guided }: StepLogits, size: number): StepLogits {
   return { raw: slice(raw, [null, [0, size]]), guided: slice(guided, [null, [0, size]]) };
 }
 
-/** What all steps read. Slot 0 is the condition, at the position after the last cell. */
-function inSlots(
-  { labels, orders, sharedOrder, given, settings }: SamplingPlan,
-  options: SampleOptions,
-  slots: number,
-  count: number,
-) {
-  const tables = (sharedOrder ? orders.slice(0, 1) : orders).map((order) =>
-    slotsOf(slots, count, order)
-  );
-  const positions = settings.guided && !sharedOrder ? [...tables, ...tables] : tables;
+/** What all steps read. */
+function inSlots(plan: SamplingPlan, options: SampleOptions, slots: number, count: number) {
   const uniforms = imageUniforms(options, count).map((row) => slotsOf(slots, 0, row));
   return {
-    labels,
-    positions: tensor(Int32Array.from(positions.flat()), { shape: [positions.length, slots] }),
+    labels: plan.labels,
+    positions: positionsInSlots(plan, slots),
     uniforms: tensor(Float32Array.from(uniforms.flat()), { shape: [uniforms.length, slots] }),
-    givenEnd: scalar(1 + given.length, "i32"),
+    givenEnd: scalar(1 + plan.given.length, "i32"),
   };
 }
 
 /** Tokens by slot of all images, of which the given ones are known. */
 function sequenceOf({ given }: SamplingPlan, slots: number): Int32Array {
   return Int32Array.from(given.rows.flatMap((row) => slotsOf(slots, 0, row)));
-}
-
-/** A row of slots: the condition's value, those of the places, and zeros. */
-function slotsOf(slots: number, condition: number, places: ArrayLike<number>): number[] {
-  const row = new Array<number>(slots).fill(0);
-  row[0] = condition;
-  for (let place = 0; place < places.length; place++) row[1 + place] = places[place]!;
-  return row;
 }

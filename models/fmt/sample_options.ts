@@ -4,7 +4,7 @@ import { type Tensor, tensor } from "../../lib/tensor.ts";
 import { checkIntervals } from "../sar/intervals.ts";
 import { visibleCounts } from "../sar/masks.ts";
 import { checkOrder } from "../sar/order.ts";
-import { type FmtConfig, tokenCount } from "./config.ts";
+import { type FmtBodyConfig, tokenCount } from "./config.ts";
 import type { DrawSettings } from "./draw.ts";
 import { isGuided, type ScheduleOptions, type SetPlace } from "./schedules.ts";
 import type { StepLogits, StepMasks } from "./sampling_step.ts";
@@ -86,7 +86,7 @@ export interface SamplingPlan {
  *
  * @throws {TypeError | RangeError} As `sample`.
  */
-export function planSampling(model: FmtConfig, options: SampleOptions): SamplingPlan {
+export function planSampling(model: FmtBodyConfig, options: SampleOptions): SamplingPlan {
   const count = tokenCount(model);
   const images = options.labels.length;
   const intervals = checkIntervals(options.intervals, count);
@@ -116,6 +116,26 @@ export function planSampling(model: FmtConfig, options: SampleOptions): Sampling
     given: givenTokens(options, intervals),
     settings: { guided, greedy, topK, topP },
   };
+}
+
+/** The grid index of each slot i32 [1 or R, slots]; the condition, in slot 0, has the index after the last cell. */
+export function positionsInSlots(
+  { orders, sharedOrder, settings }: SamplingPlan,
+  slots: number,
+): Tensor {
+  const tables = (sharedOrder ? orders.slice(0, 1) : orders).map((order) =>
+    slotsOf(slots, order.length, order)
+  );
+  const positions = settings.guided && !sharedOrder ? [...tables, ...tables] : tables;
+  return tensor(Int32Array.from(positions.flat()), { shape: [positions.length, slots] });
+}
+
+/** A row of slots: the condition's value, those of the places, and zeros. */
+export function slotsOf(slots: number, condition: number, places: ArrayLike<number>): number[] {
+  const row = new Array<number>(slots).fill(0);
+  row[0] = condition;
+  for (let place = 0; place < places.length; place++) row[1 + place] = places[place]!;
+  return row;
 }
 
 /** Where each set stands among the others. */
@@ -192,7 +212,7 @@ export function tokensByCell(
   return Int32Array.from(cells.flatMap((tokens) => [...tokens]));
 }
 
-function checkLabels(model: FmtConfig, labels: ArrayLike<number>): number[] {
+function checkLabels(model: FmtBodyConfig, labels: ArrayLike<number>): number[] {
   return Array.from(labels, (label) => {
     if (!Number.isInteger(label) || label < 0 || label > model.classes) {
       throw new RangeError(

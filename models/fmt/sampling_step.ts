@@ -5,21 +5,19 @@
 import { type Tensor, tensor } from "../../lib/tensor.ts";
 import { jit } from "../../lib/transforms/jit.ts";
 import { add, div, sub } from "../../ops/arithmetic.ts";
-import { broadcastTo } from "../../ops/broadcast.ts";
-import { equal, less } from "../../ops/compare.ts";
+import { less } from "../../ops/compare.ts";
 import { concat } from "../../ops/concat.ts";
-import { iota, zeros } from "../../ops/create.ts";
+import { iota } from "../../ops/create.ts";
 import { dynamicSlice, take } from "../../ops/gather.ts";
-import { reshape } from "../../ops/reshape.ts";
 import { updateSlice } from "../../ops/scatter/scatter.ts";
 import { slice } from "../../ops/slice.ts";
 import { where } from "../../ops/where.ts";
-import type { KeysValues } from "../layers/attention.ts";
+import { type Caches, runSet, type SetInputs } from "./cached_set.ts";
 import { type FmtConfig, tokenCount } from "./config.ts";
 import { type DrawSettings, drawTokens, guide } from "./draw.ts";
-import { addLevels, embedLabels, embedQueries, embedTokens, rotationOf } from "./embed.ts";
+import { embedTokens } from "./embed.ts";
 import { fmtStates } from "./fmt.ts";
-import { type CachePart, decode, encode, type FmtParameters, outputLogits } from "./network.ts";
+import { type FmtParameters, outputLogits } from "./network.ts";
 
 /** Constants of a program: other values compile another one. */
 export interface StepSettings extends DrawSettings {
@@ -32,19 +30,9 @@ export interface StepSettings extends DrawSettings {
 }
 
 /** What a step reads. B images, R = B or, with guidance, 2B rows of the batch; C slots. */
-export interface StepInputs {
-  /** Class ids i32 [R]. */
-  readonly labels: Tensor;
-  /** Grid index of each slot i32 [1 or R, C]; N for the condition. */
-  readonly positions: Tensor;
+export interface StepInputs extends SetInputs {
   /** A number in 0..1 for each slot's draw f32 [B, C]. */
   readonly uniforms: Tensor;
-  /** First slot that the encoder takes in, i32 scalar. */
-  readonly encodeStart: Tensor;
-  /** First slot that the decoder predicts, i32 scalar. */
-  readonly decodeStart: Tensor;
-  /** First slot after the set, i32 scalar. */
-  readonly setEnd: Tensor;
   /** First slot that is not given, i32 scalar. */
   readonly givenEnd: Tensor;
   /** Guidance scale of this step, f32 scalar. */
@@ -60,31 +48,14 @@ export interface StepMasks {
   readonly crossVisible: Tensor;
 }
 
-/** Keys and values of every layer [R, H, C, D] that have been computed so far. */
-export type Caches = Record<CachePart, KeysValues[]>;
-
 /** Logits of a step: `raw` [R, window, V] and, after guidance, `guided` [B, window, V]. */
 export interface StepLogits {
   readonly raw: Tensor;
   readonly guided: Tensor;
 }
 
-/** Empty caches. */
-export function emptyCaches(model: FmtConfig, rows: number, slots: number): Caches {
-  const shape = [rows, model.heads, slots, model.dim / model.heads];
-  const layers = (count: number) =>
-    Array.from({ length: count }, () => ({ k: zeros(shape), v: zeros(shape) }));
-  return {
-    encoder: layers(model.encoderLayers),
-    decoder: layers(model.decoderLayers),
-    cross: layers(model.decoderLayers),
-  };
-}
-
 /**
- * A step with caches: runs the encoder on the set before (or the condition) and the decoder on the queries of this set,
- * draws their tokens and writes them into the sequence. Encoder keys and values, decoder keys and values and those of
- * cross-attention are all append-only, so the logits are those of the whole sequence at once.
+ * A step with caches: runs the network on the rows of one set, draws its tokens and writes them into the sequence.
  *
  * @param state Tokens by slot i32 [B, C] and caches; both are donated and updated in place.
  * @returns The new state and, if asked for, the logits.
@@ -97,50 +68,9 @@ export const cachedStep = jit(
     inputs: StepInputs,
     settings: StepSettings,
   ): { state: { sequence: Tensor; caches: Caches }; logits?: StepLogits } {
-    const { labels, positions, encodeStart, decodeStart, setEnd } = inputs;
-    const { window } = settings;
-    const rows = labels.shape[0]!;
-    const known = broadcastTo(decodeStart, [1, window]); // condition and tokens before this set
-    const place = sub(decodeStart, 1);
-
-    const caches: Caches = { encoder: [], decoder: [], cross: [] };
-    const remember = (part: CachePart, layer: number, fresh: KeysValues): KeysValues => {
-      const start = part === "decoder" ? place : encodeStart;
-      const { k, v } = state.caches[part][layer]!;
-      return caches[part][layer] = {
-        k: updateSlice(k, fresh.k, start, { axis: 2 }),
-        v: updateSlice(v, fresh.v, start, { axis: 2 }),
-      };
-    };
-
-    const tokens = dynamicSlice(state.sequence, encodeStart, window, { axis: 1 });
-    const isCondition = reshape(equal(add(iota([window]), encodeStart), 0), [1, window, 1]);
-    const encodedPositions = dynamicSlice(positions, encodeStart, window, { axis: 1 });
-    const x = where(
-      isCondition,
-      embedLabels(params, labels),
-      addLevels(model, params, embedTokens(params, forBatch(tokens, rows)), encodedPositions),
-    );
-    const memoryRotation = rotationOf(model, encodedPositions);
-    const { memory } = encode(model, params, x, {
-      rotation: memoryRotation,
-      visible: known,
-      remember,
-    });
-    const queryPositions = dynamicSlice(positions, decodeStart, window, { axis: 1 });
-    const { hidden } = decode(
-      model,
-      params,
-      embedQueries(model, params, queryPositions, rows),
-      memory,
-      {
-        rotation: rotationOf(model, queryPositions),
-        memoryRotation,
-        visible: broadcastTo(sub(setEnd, 1), [1, window]),
-        crossVisible: known,
-        remember,
-      },
-    );
+    const tokens = dynamicSlice(state.sequence, inputs.encodeStart, settings.window, { axis: 1 });
+    const embedded = embedTokens(params, forBatch(tokens, inputs.labels.shape[0]!));
+    const { hidden, caches } = runSet(model, params, state.caches, embedded, inputs);
     const { sequence, logits } = drawSet(params, hidden, state.sequence, inputs, settings);
     return { state: { sequence, caches }, logits };
   },
