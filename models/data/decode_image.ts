@@ -7,6 +7,9 @@ import type { RgbImage } from "./resize.ts";
 /** The most pixels that an image may claim; decoding one takes some ten bytes for each. */
 const MOST_PIXELS = 100_000_000;
 
+/** A block of 8x8 samples takes a bit of a JPEG file or more; subsampled, it covers 256 pixels at most. */
+const MOST_PIXELS_PER_BYTE = 8 * 256;
+
 /**
  * Decodes a PNG or JPEG image, told apart by their first bytes, to RGB. Gray is repeated, alpha is
  * dropped, the orientation that a camera noted is not applied: as Pillow's `convert("RGB")` does.
@@ -69,6 +72,11 @@ function checkJpeg(bytes: Uint8Array): void {
         bytes[at + 5] << 8 | bytes[at + 6],
       ];
       checkSize("JPEG", width, height);
+      if (width * height > bytes.length * MOST_PIXELS_PER_BYTE) {
+        throw brokenJpeg(
+          `${bytes.length} bytes cannot hold the ${width}x${height} pixels it claims`,
+        );
+      }
       if (bytes[at + 7] === 4) throw brokenJpeg("four channels (CMYK) are not supported");
       hasFrame = true;
     }

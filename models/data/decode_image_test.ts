@@ -53,6 +53,8 @@ Deno.test("an image that claims too many pixels, or none, or CMYK is refused und
   };
   const huge = changed([[5, 0xff], [7, 0xff]]);
   await assertRejects(() => decodeImage(huge), Error, "100000000 pixels but found 65320x65310");
+  const lying = changed([[5, 0x20], [7, 0x20]]);
+  await assertRejects(() => decodeImage(lying), Error, "bytes cannot hold the 82");
   const empty = changed([[5, 0], [6, 0]]);
   await assertRejects(() => decodeImage(empty), Error, "found 40x0");
   await assertRejects(() => decodeImage(changed([[9, 4]])), Error, "CMYK");
