@@ -2,6 +2,7 @@
 import { Command, CommanderError, Option } from "npm:commander@15.1.0";
 import { closeDevices } from "../lib/device.ts";
 import { namedConfigs } from "../models/config/named.ts";
+import { edit } from "./edit.ts";
 import { info } from "./info.ts";
 import { collect, command, numbers, whole, withSampling } from "./options.ts";
 import { sampleCommand } from "./sample.ts";
@@ -61,6 +62,23 @@ function makeProgram(finish: (code: number) => void): Command {
     .option("--class <numbers>", "classes, by commas (default: all, a row each)", numbers)
     .option("--count <number>", "images of each class", whole(1))
     .action(sampleCommand);
+
+  withSampling(command(program, "edit", "Draw parts of an image anew with a run"))
+    .argument("<run>", "folder of a trained run")
+    .requiredOption(
+      "--image <file>",
+      "PNG file; where it is smaller than the run's, its surroundings are drawn",
+    )
+    .option("--mask <file>", "PNG file of the image's size, white where it is to be replaced")
+    .requiredOption("--out <file>", "PNG file to write")
+    .option("--class <number>", "class of the result (default: none)", whole(0))
+    .option("--count <number>", "number of results", whole(1))
+    .option(
+      "--place <left,top>",
+      "pixels in front of a smaller image (default: in the middle)",
+      numbers,
+    )
+    .action(edit);
 
   command(program, "info", "Print what a run or a file of weights holds")
     .argument("<path>", "folder of a run, or a .safetensors file")

@@ -1,61 +1,9 @@
 /** The command line as a person uses it: exit codes, messages, and a run from training to pictures. */
-import {
-  assert,
-  assertEquals,
-  assertMatch,
-  assertNotEquals,
-  assertStringIncludes,
-} from "@std/assert";
+import { assert, assertEquals, assertNotEquals, assertStringIncludes } from "@std/assert";
 import { join } from "@std/path";
 import { readSafetensors } from "../lib/formats/safetensors.ts";
 import { decodePng } from "../lib/formats/png.ts";
-
-const cli = new URL("../cli.ts", import.meta.url).href;
-const root = new URL("..", import.meta.url);
-
-/** Runs the command line to its end, or kills it once `until` says so. */
-async function run(
-  args: readonly string[],
-  until?: () => Promise<boolean>,
-): Promise<{ code: number; out: string; err: string }> {
-  const command = new Deno.Command(Deno.execPath(), {
-    args: ["run", "-A", cli, ...args],
-    cwd: root,
-    env: { NO_COLOR: "1", TESSERA_DEVICE: "wasm" },
-    stdout: "piped",
-    stderr: "piped",
-  });
-  const child = command.spawn();
-  const ended = child.output();
-  if (until) {
-    while (!await until()) await new Promise((resolve) => setTimeout(resolve, 5));
-    try {
-      child.kill("SIGKILL");
-    } catch {
-      // It has ended by itself.
-    }
-  }
-  const { code, stdout, stderr } = await ended;
-  const decode = (bytes: Uint8Array) => new TextDecoder().decode(bytes);
-  return { code, out: decode(stdout), err: decode(stderr) };
-}
-
-/** A folder that is removed after the test. */
-async function inFolder(body: (folder: string) => Promise<void>): Promise<void> {
-  const folder = await Deno.makeTempDir();
-  try {
-    await body(folder);
-  } finally {
-    await Deno.remove(folder, { recursive: true });
-  }
-}
-
-async function assertMisuse(args: readonly string[], message: RegExp): Promise<void> {
-  const { code, err } = await run(args);
-  assertEquals(code, 2, `${args.join(" ")}: ${err}`);
-  assertEquals(err.trim().split("\n").length, 1, `expected one line but found:\n${err}`);
-  assertMatch(err, message);
-}
+import { assertMisuse, inFolder, run } from "./command_line.ts";
 
 Deno.test("wrong use is one clear line and exit code 2", async () => {
   const misuses: [string[], RegExp][] = [

@@ -1,0 +1,50 @@
+/** The command line in a process of its own, for tests. */
+import { assertEquals, assertMatch } from "@std/assert";
+
+const cli = new URL("../cli.ts", import.meta.url).href;
+const root = new URL("..", import.meta.url);
+
+/** Runs the command line on wasm to its end, or kills it once `until` says so. */
+export async function run(
+  args: readonly string[],
+  until?: () => Promise<boolean>,
+): Promise<{ code: number; out: string; err: string }> {
+  const command = new Deno.Command(Deno.execPath(), {
+    args: ["run", "-A", cli, ...args],
+    cwd: root,
+    env: { NO_COLOR: "1", TESSERA_DEVICE: "wasm" },
+    stdout: "piped",
+    stderr: "piped",
+  });
+  const child = command.spawn();
+  const ended = child.output();
+  if (until) {
+    while (!await until()) await new Promise((resolve) => setTimeout(resolve, 5));
+    try {
+      child.kill("SIGKILL");
+    } catch {
+      // It has ended by itself.
+    }
+  }
+  const { code, stdout, stderr } = await ended;
+  const decode = (bytes: Uint8Array) => new TextDecoder().decode(bytes);
+  return { code, out: decode(stdout), err: decode(stderr) };
+}
+
+/** A folder that is removed after the test. */
+export async function inFolder(body: (folder: string) => Promise<void>): Promise<void> {
+  const folder = await Deno.makeTempDir();
+  try {
+    await body(folder);
+  } finally {
+    await Deno.remove(folder, { recursive: true });
+  }
+}
+
+/** Wrong use: one line that matches, and exit code 2. */
+export async function assertMisuse(args: readonly string[], message: RegExp): Promise<void> {
+  const { code, err } = await run(args);
+  assertEquals(code, 2, `${args.join(" ")}: ${err}`);
+  assertEquals(err.trim().split("\n").length, 1, `expected one line but found:\n${err}`);
+  assertMatch(err, message);
+}
