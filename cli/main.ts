@@ -4,7 +4,8 @@ import { closeDevices } from "../lib/device.ts";
 import { namedConfigs } from "../models/config/named.ts";
 import { edit } from "./edit.ts";
 import { info } from "./info.ts";
-import { collect, command, numbers, whole, withSampling } from "./options.ts";
+import { collect, command, grid, numbers, whole, withSampling } from "./options.ts";
+import { recipes } from "./recipes.ts";
 import { sampleCommand } from "./sample.ts";
 import { demo, train } from "./train.ts";
 import { UsageError } from "./usage.ts";
@@ -79,6 +80,16 @@ function makeProgram(finish: (code: number) => void): Command {
       numbers,
     )
     .action(edit);
+
+  command(program, "recipes", "List orders, schedules and presets, or draw a recipe")
+    .option("--draw <recipe>", "draw this recipe, or the order of this name")
+    .addOption(
+      new Option("--grid <rows>x<columns>", "grid of tokens").argParser(grid)
+        .default({ height: 16, width: 16 }, "16x16"),
+    )
+    .option("--out <file>", "PNG file to write")
+    .option("--seed <number>", "seed of random orders and sizes", whole(0), 0)
+    .action(recipes);
 
   command(program, "info", "Print what a run or a file of weights holds")
     .argument("<path>", "folder of a run, or a .safetensors file")
