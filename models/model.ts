@@ -2,6 +2,20 @@
 import type { Tensor } from "../lib/tensor.ts";
 import { treeEntries } from "../lib/tree.ts";
 import { sizeOf } from "../lib/shape.ts";
+import {
+  type AutoencoderConfig,
+  autoencoderParameters,
+  autoencoderSchema,
+  reconstructContinuous,
+} from "./diffusion/autoencoder.ts";
+import {
+  type ContinuousFmtConfig,
+  type ContinuousFmtParameters,
+  continuousFmtParameters,
+  continuousFmtSchema,
+  type ContinuousInputs,
+  continuousStates,
+} from "./diffusion/fmt.ts";
 import { type FmtConfig, fmtSchema } from "./fmt/config.ts";
 import { type FmtInputs, fmtLogits, type FmtOptions } from "./fmt/fmt.ts";
 import { type FmtParameters, fmtParameters } from "./fmt/network.ts";
@@ -26,6 +40,7 @@ import {
   multiscaleVqParameters,
   reconstructScales,
 } from "./var/tokenizer.ts";
+import type { Convolutions } from "./vq/convolutions.ts";
 import { type VqConfig, vqSchema } from "./vq/config.ts";
 import { reconstructImages, type VqParameters, vqParameters } from "./vq/vq.ts";
 
@@ -36,6 +51,18 @@ interface Kinds {
   "multiscale-vq": {
     config: MultiscaleVqConfig;
     params: MultiscaleVqParameters;
+    inputs: Tensor;
+    options: undefined;
+  };
+  "continuous-fmt": {
+    config: ContinuousFmtConfig;
+    params: ContinuousFmtParameters;
+    inputs: ContinuousInputs;
+    options: FmtOptions;
+  };
+  autoencoder: {
+    config: AutoencoderConfig;
+    params: Convolutions;
     inputs: Tensor;
     options: undefined;
   };
@@ -81,6 +108,17 @@ const kinds: { readonly [K in Kind]: Entry<Kinds[K]["config"]> } = {
     schema: multiscaleVqSchema,
     parameters: multiscaleVqParameters,
     apply: reconstructScales,
+  },
+  "continuous-fmt": {
+    schema: continuousFmtSchema,
+    parameters: continuousFmtParameters,
+    apply: (model, params, inputs, options) =>
+      continuousStates(model, params, inputs, options).hidden,
+  },
+  autoencoder: {
+    schema: autoencoderSchema,
+    parameters: autoencoderParameters,
+    apply: reconstructContinuous,
   },
   "llamagen-gpt": { schema: gptSchema, parameters: gptParameters, apply: gptLogits },
   "llamagen-vq": {
@@ -153,8 +191,8 @@ export function init<M extends Model>(model: M, key: Tensor): Kinds[KindOf<M>]["
 }
 
 /**
- * Runs a model: for the Fully Masked Transformer, the logits [B, N, V] of a sequence; for a tokenizer, images
- * encoded and decoded again.
+ * Runs a model: for the Fully Masked Transformer, the logits [B, N, V] of a sequence, or, on continuous tokens, what
+ * the diffusion head is given [B, N, d]; for a tokenizer, images encoded and decoded again.
  *
  * @param model The model.
  * @param params Its parameters.
