@@ -3,7 +3,32 @@ export { type ConfigName, namedConfigs } from "./config/named.ts";
 export { readConfig } from "./config/read.ts";
 export type { RunConfig, RunInput, SamplingSettings, TrainingSettings } from "./config/schema.ts";
 export * from "./evaluation/mod.ts";
-export { fmt, type FmtConfig, type FmtInput, fmtPresets } from "./fmt/config.ts";
+export {
+  autoencoder,
+  type AutoencoderConfig,
+  autoencoderLoss,
+  decodeTokens,
+  encodeTokens,
+} from "./diffusion/autoencoder.ts";
+export {
+  continuousFmt,
+  type ContinuousFmtConfig,
+  type ContinuousInputs,
+  continuousInputs,
+  continuousLoss,
+  continuousStates,
+  type ContinuousTrainingInputs,
+} from "./diffusion/fmt.ts";
+export {
+  type DiffusionHead,
+  type DiffusionHeadParameters,
+  diffusionHeadParameters,
+  diffusionHeadSchema,
+  diffusionLoss,
+} from "./diffusion/head.ts";
+export { type ContinuousSampleOptions, sampleContinuous } from "./diffusion/sample.ts";
+export { type DenoiseOptions, sampleTokens } from "./diffusion/sample_tokens.ts";
+export { fmt, type FmtConfig, type FmtInput, fmtPresets, sequenceGrid } from "./fmt/config.ts";
 export {
   type FmtInputs,
   fmtInputs,
@@ -48,5 +73,15 @@ export { type Stage, type StageProgress, train } from "./training/loop.ts";
 export { openRun, type RunProgress, trainRun } from "./training/run.ts";
 export { sampleImages, samplePicture, type TrainedRun } from "./training/samples.ts";
 export { type Losses, type TrainingState, trainingStep } from "./training/step.ts";
+export { multiscaleVq, type MultiscaleVqConfig } from "./var/config.ts";
+export { scaleRecipe } from "./var/recipe.ts";
+export {
+  decodeScales,
+  encodeScales,
+  joinScales,
+  multiscaleVqLoss,
+  reconstructScales,
+  splitScales,
+} from "./var/tokenizer.ts";
 export { type VqConfig, vqTokenizer } from "./vq/config.ts";
 export { decodeCodes, encodeImages, reconstructImages, vqLoss } from "./vq/vq.ts";
