@@ -5,6 +5,7 @@ import { namedConfigs } from "../models/config/named.ts";
 import { edit } from "./edit.ts";
 import { info } from "./info.ts";
 import { collect, command, grid, numbers, whole, withSampling } from "./options.ts";
+import { plan } from "./plan.ts";
 import { recipes } from "./recipes.ts";
 import { sampleCommand } from "./sample.ts";
 import { demo, train } from "./train.ts";
@@ -56,6 +57,11 @@ function makeProgram(finish: (code: number) => void): Command {
         .choices(["json", "help"]).preset("json"),
     )
     .action(train);
+
+  command(program, "plan", "Print what a training will take: parameters, arithmetic, memory")
+    .argument("<config>", `a JSON file, or ${Object.keys(namedConfigs).join(" or ")}`)
+    .option("--set <key=value>", "set a field by its dotted path; may be repeated", collect, [])
+    .action(plan);
 
   withSampling(command(program, "sample", "Sample images from a run"))
     .argument("<run>", "folder of a trained run")

@@ -60,7 +60,8 @@ async function runTraining(config: RunConfig, out: string): Promise<void> {
   console.log(`Wrote ${out} in ${duration(seconds)}`);
 }
 
-async function chooseConfig(options: TrainOptions): Promise<RunConfig> {
+/** The configuration that options choose: a file, a name or that of the run, with fields set. */
+export async function chooseConfig(options: TrainOptions): Promise<RunConfig> {
   const settings = [
     ...options.set,
     ...(options.steps === undefined ? [] : [`training.steps=${options.steps}`]),

@@ -27,7 +27,7 @@ Deno.test("wrong use is one clear line and exit code 2", async () => {
 });
 
 Deno.test("every command has help", async () => {
-  for (const command of ["train", "sample", "info", "verify", "demo"]) {
+  for (const command of ["train", "plan", "sample", "info", "verify", "demo"]) {
     const { code, out } = await run([command, "--help"]);
     assertEquals(code, 0);
     assertStringIncludes(out, `Usage: tessera ${command}`);
@@ -46,6 +46,15 @@ Deno.test("train --print prints the whole configuration, which can be read back"
     await Deno.writeTextFile(path, out);
     assertEquals((await run([...print, path])).out, out);
   }));
+
+Deno.test("plan prints parameters, arithmetic and memory of a step", async () => {
+  const { code, out, err } = await run(["plan", "smoke", "--set", "training.average=0"]);
+  assertEquals(code, 0, err);
+  for (const line of [/^parameters +1,773 +8,384$/m, /^GFLOP/m, /^ +moving average +0 B +0 B$/m]) {
+    assert(line.test(out), out);
+  }
+  await assertMisuse(["plan", "smoke", "--set", "model.width=3"], /model\.width: unknown/);
+});
 
 const smoke = (out: string) => ["train", "--config", "smoke", "--out", out];
 

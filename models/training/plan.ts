@@ -1,0 +1,120 @@
+/** What a training step will cost, from its compiled plan: nothing is allocated or run. */
+import { planCost } from "../../lib/debug/cost.ts";
+import { memoryReport } from "../../lib/debug/memory_report.ts";
+import { currentDevice } from "../../lib/device.ts";
+import { byteLength } from "../../lib/graph.ts";
+import type { Tensor } from "../../lib/tensor.ts";
+import { placeholder, planOf } from "../../lib/transforms/jit.ts";
+import { treeLeaves, treeMap } from "../../lib/tree.ts";
+import type { RunConfig } from "../config/schema.ts";
+import { tokenCount } from "../fmt/config.ts";
+import { countParameters, type Parameter } from "../layers/parameter.ts";
+import type { Stage } from "./loop.ts";
+import type { StageName } from "./metrics.ts";
+import { modelStage, tokenizerStage } from "./stages.ts";
+import { metricNames, type TrainingState, trainingStep } from "./step.ts";
+
+/** What a step of a training needs. */
+export interface StepPlan {
+  readonly stage: StageName;
+  /** Numbers that are trained. */
+  readonly parameters: number;
+  /** Floating-point operations of a step. */
+  readonly flops: number;
+  /** Memory on the device, by what it is for. */
+  readonly bytes: {
+    readonly parameters: number;
+    readonly optimizer: number;
+    readonly average: number;
+    readonly batch: number;
+    /** Metrics, constants and results. */
+    readonly other: number;
+    /** All that lives only within a step: activations, gradients. */
+    readonly temporaries: number;
+    /** All of these together; workspace of single kernels comes on top of it. */
+    readonly total: number;
+  };
+}
+
+/**
+ * Plans both trainings of a run for the current device.
+ *
+ * @param config The configuration.
+ * @returns What a step of each needs, in their order.
+ *
+ * @example
+ * ```ts
+ * import { assertEquals } from "@std/assert";
+ * import { openDevice } from "../../lib/device.ts";
+ * import { readConfig } from "../config/read.ts";
+ * import { planRun } from "./plan.ts";
+ *
+ * const device = await openDevice("wasm");
+ * const [, model] = await planRun(readConfig("smoke", ["training.average=0"]));
+ * assertEquals(model!.bytes.parameters, 4 * model!.parameters);
+ * assertEquals(model!.bytes.average, 0);
+ * assertEquals(device.counters.allocations, 0);
+ * device.close();
+ * ```
+ */
+export async function planRun(config: RunConfig): Promise<StepPlan[]> {
+  const { data, tokenizer, model, tokenizerTraining, training } = config;
+  const { imageHeight: height, imageWidth: width } = tokenizer;
+  const images = (count: number) => ({
+    images: new Uint8Array(count * height * width),
+    labels: new Uint8Array(count),
+    count,
+    height,
+    width,
+    classes: data.classes,
+  });
+  const codes = new Int32Array(training.batchSize * tokenCount(model));
+  return [
+    await planStage(tokenizerStage(config, images(tokenizerTraining.batchSize))),
+    await planStage(modelStage(config, images(training.batchSize), () => Promise.resolve(codes))),
+  ];
+}
+
+/**
+ * Plans one training for the current device.
+ *
+ * @param stage The training, whose batches have the shapes of the real ones.
+ * @returns What a step of it needs.
+ */
+export async function planStage<P, Batch>(stage: Stage<P, Batch>): Promise<StepPlan> {
+  const { name, settings, losses } = stage;
+  const parameters = () =>
+    treeMap(({ shape }: Parameter) => placeholder(shape), stage.parameters()) as P;
+  const state: TrainingState<P> = {
+    params: parameters(),
+    optimizer: { step: placeholder([], "i32"), mean: parameters(), variance: parameters() },
+    ...(settings.average > 0 ? { average: parameters() } : {}),
+  };
+  const history = placeholder([settings.logEvery, metricNames(losses).length]);
+  const batchAt = await stage.batches();
+  const batch = treeMap(({ shape, dtype }: Tensor) => placeholder(shape, dtype), batchAt(0));
+  const step = trainingStep(stage.loss, losses, settings);
+  const plan = planOf(step, [state, history, batch], { donate: [0, 1] });
+
+  const report = memoryReport(plan);
+  // WebAssembly's memory is one piece; elsewhere temporaries share whole buffers.
+  const temporaries = currentDevice().name === "wasm" ? report.packed : report.shared;
+  const known = {
+    parameters: bytesOf(state.params),
+    optimizer: bytesOf(state.optimizer),
+    average: bytesOf(state.average ?? []),
+    batch: bytesOf(batch),
+  };
+  const outside = report.arguments + report.results;
+  const other = outside - Object.values(known).reduce((sum, bytes) => sum + bytes);
+  return {
+    stage: name,
+    parameters: countParameters(stage.parameters()),
+    flops: planCost(plan).flops,
+    bytes: { ...known, other, temporaries, total: outside + temporaries },
+  };
+}
+
+function bytesOf(tree: unknown): number {
+  return treeLeaves<Tensor>(tree).reduce((sum, { value }) => sum + byteLength(value), 0);
+}
