@@ -109,8 +109,8 @@ export function randomCodes(count: number, vocabulary: number): Int32Array {
  * First parameters of a Fully Masked Transformer whose output head is not zero, so that what it predicts depends
  * on everything.
  */
-export function decidedParameters(model: FmtConfig): FmtParameters {
-  const params = createParameters(fmtParameters(model), randomKey(0));
+export function decidedParameters(model: FmtConfig, seed = 0): FmtParameters {
+  const params = createParameters(fmtParameters(model), randomKey(seed));
   const { shape } = params.output.weight;
-  return { ...params, output: { weight: mul(normal(randomKey(1), shape), model.dim ** -0.5) } };
+  return { ...params, output: { weight: mul(normal(randomKey(1000 + seed), shape), model.dim ** -0.5) } };
 }
