@@ -2,9 +2,12 @@
 import { Command, CommanderError, Option } from "npm:commander@15.1.0";
 import { closeDevices } from "../lib/device.ts";
 import { namedConfigs } from "../models/config/named.ts";
+import { convert } from "./convert.ts";
 import { edit } from "./edit.ts";
+import { evaluateCommand } from "./evaluate.ts";
+import { extract } from "./extract.ts";
 import { info } from "./info.ts";
-import { collect, command, grid, numbers, whole, withSampling } from "./options.ts";
+import { choice, collect, command, grid, numbers, whole, withSampling } from "./options.ts";
 import { plan } from "./plan.ts";
 import { recipes } from "./recipes.ts";
 import { sampleCommand } from "./sample.ts";
@@ -96,6 +99,47 @@ function makeProgram(finish: (code: number) => void): Command {
     .option("--out <file>", "PNG file to write")
     .option("--seed <number>", "seed of random orders and sizes", whole(0), 0)
     .action(recipes);
+
+  command(program, "convert", "Convert LlamaGen's checkpoints to .safetensors")
+    .argument("<from>", "a .pt or .safetensors file of a tokenizer or a GPT")
+    .argument("<to>", "the .safetensors file to write")
+    .option("--grid <rows>x<columns>", "token grid of a GPT (default: 16x16)", grid)
+    .option("--part <name>", "key of the weights in a checkpoint, such as ema")
+    .action(convert);
+
+  command(program, "extract", "Encode a folder of images; goes on after an interruption")
+    .argument("<folder>", "images, or folders of images, one for each class")
+    .requiredOption("--tokenizer <run|file>", "a run, or a file of LlamaGen's VQ weights")
+    .requiredOption("--out <path>", "file to write; with the layout llamagen, a folder")
+    .option("--size <pixels>", "sides that images are cropped to (default: the run's)", whole(1))
+    .addOption(
+      choice("--augmentation <name>", "views of an image", ["center", "flips", "ten-crop"])
+        .default("flips"),
+    )
+    .addOption(
+      choice("--layout <name>", "one file, or .npy files of each image", ["packed", "llamagen"])
+        .default("packed"),
+    )
+    .option("--batch <number>", "views that are encoded at once", whole(1), 32)
+    .option("--workers <number>", "workers that decode (default: by the machine)", whole(1))
+    .option("--strict", "stop at a broken image instead of leaving it out")
+    .action(extract);
+
+  withSampling(
+    command(program, "evaluate", "FID, sFID, Inception Score, precision and recall of samples"),
+  )
+    .argument("<run|folder|npz>", "a run that is sampled from, or images")
+    .option("--reference <run|folder|npz>", "what to compare with (default: the run's data)")
+    .option(
+      "--features <file>",
+      "weights of Inception or a classifier (default: one of the run's data)",
+    )
+    .option("--count <number>", "images that are sampled from a run", whole(2), 1000)
+    .option("--save <npz>", "also write a run's samples as ADM's evaluation reads them")
+    .option("--size <pixels>", "sides that images of folders are cropped to", whole(1))
+    .option("--batch <number>", "images in a batch", whole(1))
+    .option("--json", "print JSON")
+    .action(evaluateCommand);
 
   command(program, "info", "Print what a run or a file of weights holds")
     .argument("<path>", "folder of a run, or a .safetensors file")

@@ -4,18 +4,37 @@ import process from "node:process";
 import { Format, SingleBar } from "npm:cli-progress@3.12.0";
 import type { RunProgress } from "../models/training/run.ts";
 
-/** What each part of a run is called, and what its steps are. */
-const parts: Record<RunProgress["stage"], { title: string; unit: string }> = {
+/** How far something is: a part of a run, or of another command. */
+export type Progress = RunProgress | {
+  readonly stage:
+    | "extraction"
+    | "classifier"
+    | "reference features"
+    | "sample features"
+    | "neighbors"
+    | "distances";
+  readonly step: number;
+  readonly steps: number;
+};
+
+/** What each part is called, and what its steps are. */
+const parts: Record<Progress["stage"], { title: string; unit: string }> = {
   data: { title: "Loading images", unit: "" },
   tokenizer: { title: "Training the tokenizer", unit: "steps" },
   codes: { title: "Encoding images", unit: "batches" },
   model: { title: "Training the model", unit: "steps" },
   samples: { title: "Sampling", unit: "steps" },
+  extraction: { title: "Extracting codes", unit: "images" },
+  classifier: { title: "Training a classifier", unit: "steps" },
+  "reference features": { title: "Reference features", unit: "images" },
+  "sample features": { title: "Sample features", unit: "images" },
+  neighbors: { title: "Precision and recall", unit: "" },
+  distances: { title: "Distances", unit: "" },
 };
 
 /** Where progress goes. */
 export interface ProgressDisplay extends Disposable {
-  report(progress: RunProgress): void;
+  report(progress: Progress): void;
 }
 
 /** Shows progress until the end of the scope that holds it. */
@@ -25,7 +44,7 @@ export function showProgress(): ProgressDisplay {
 
 function bars(): ProgressDisplay {
   let bar: SingleBar | undefined;
-  let part: { stage: RunProgress["stage"]; start: number; time: number } | undefined;
+  let part: { stage: Progress["stage"]; start: number; time: number } | undefined;
   const stop = () => bar?.stop();
   return {
     report(progress) {
@@ -52,13 +71,13 @@ function bars(): ProgressDisplay {
 }
 
 function lines(): ProgressDisplay {
-  let part: { stage: RunProgress["stage"]; start: number; time: number; shown: number } | undefined;
+  let part: { stage: Progress["stage"]; start: number; time: number; shown: number } | undefined;
   return {
     report(progress) {
       const { stage, step, steps } = progress;
       const time = performance.now();
       if (stage !== part?.stage) part = { stage, start: step, time, shown: step };
-      else if (step < steps && step - part.shown < steps / 10) return;
+      else if (step === part.shown || (step < steps && step - part.shown < steps / 10)) return;
       else part.shown = step;
       const { title, rate, left, loss } = payload(progress, part);
       const text = [title.trim(), `${Math.floor(step)}/${steps}`, rate, left, loss];
@@ -68,7 +87,7 @@ function lines(): ProgressDisplay {
   };
 }
 
-function payload(progress: RunProgress, { start, time }: { start: number; time: number }) {
+function payload(progress: Progress, { start, time }: { start: number; time: number }) {
   const { stage, step, steps } = progress;
   const { title, unit } = parts[stage];
   const seconds = (performance.now() - time) / 1000;

@@ -22,13 +22,30 @@ export async function checked<T>(body: () => T | Promise<T>): Promise<T> {
   }
 }
 
+/**
+ * Runs something that reads files which the user names, and whose errors say what is wrong with them.
+ *
+ * @param body What to run.
+ * @returns Its result.
+ * @throws {UsageError} In place of every error.
+ */
+export async function checkedFiles<T>(body: () => T | Promise<T>): Promise<T> {
+  try {
+    return await body();
+  } catch (error) {
+    throw new UsageError((error as Error).message, { cause: error });
+  }
+}
+
 /** Whether there is a file or folder. */
 export async function exists(path: string): Promise<boolean> {
   try {
     await Deno.stat(path);
     return true;
   } catch (error) {
-    if (error instanceof Deno.errors.NotFound) return false;
+    const isMissing = error instanceof Deno.errors.NotFound ||
+      error instanceof Deno.errors.NotADirectory;
+    if (isMissing) return false;
     throw error;
   }
 }

@@ -15,6 +15,9 @@ import type { Created, Parameter } from "../layers/parameter.ts";
 /** Entries of LlamaGen's checkpoints that the network does not use: a record of recent codes. */
 export const unusedBuffers: readonly string[] = ["quantize.codebook_used"];
 
+/** How many mismatches an error names. */
+const mostNamed = 5;
+
 /** Readers of the element types that weights are stored in. */
 const readers: { readonly [D in SafetensorsDtype]?: (array: never) => Float32Array } = {
   F32: (array: Float32Array) => array,
@@ -82,7 +85,7 @@ export function findMismatches(
  * @param file The file.
  * @param options `source`: what errors call the file; `ignore`: names that may be there and are not used.
  * @returns A tree of the same structure with f32 tensors as leaves.
- * @throws {TypeError} If a name is missing or unexpected, or of another shape or type; each is named.
+ * @throws {TypeError} If a name is missing or unexpected, or of another shape or type; the first are named.
  */
 export async function readParameters<T>(
   tree: T,
@@ -101,7 +104,7 @@ export async function readParameters<T>(
 /**
  * Fails where a file does not hold what a model needs.
  *
- * @throws {TypeError} If a name is missing or unexpected, or of another shape or type; each is named.
+ * @throws {TypeError} If a name is missing or unexpected, or of another shape or type; the first are named.
  */
 export function checkFits(
   caller: string,
@@ -110,13 +113,12 @@ export function checkFits(
   { source, ignore }: { source: string; ignore?: readonly string[] },
 ): void {
   const problems = findMismatches(tree, entries, ignore);
-  if (problems.length > 0) {
-    throw new TypeError(
-      `${caller}: expected ${source} to hold the model's parameters but found ${
-        problems.join("; ")
-      }`,
-    );
-  }
+  if (problems.length === 0) return;
+  const more = problems.length - mostNamed;
+  const named = problems.slice(0, mostNamed).join("; ") + (more > 0 ? `; and ${more} more` : "");
+  throw new TypeError(
+    `${caller}: expected ${source} to hold the model's parameters but found ${named}`,
+  );
 }
 
 /**
