@@ -1,4 +1,5 @@
 /** `train` and `demo`: from options to a configuration and a folder, and training. */
+import process from "node:process";
 import { currentDevice } from "../lib/device.ts";
 import { treeEntries } from "../lib/tree.ts";
 import { namedConfigs } from "../models/config/named.ts";
@@ -41,7 +42,7 @@ export async function demo(options: TrainOptions & { out: string }): Promise<voi
   const { out } = options;
   const config = await chooseConfig({ ...options, config: "mnist" });
   if (await exists(`${out}/config.json`)) await checkContinues(config, out);
-  await runTraining(config, out);
+  if (!await runTraining(config, out)) return;
   const { steps, perClass } = config.sampling;
   const command = "deno run -A cli.ts sample";
   console.log(`
@@ -51,13 +52,24 @@ ${out}/config.json, tokenizer.safetensors, model.safetensors, metrics.jsonl, sta
 More: ${command} ${out} --out three.png --class 3 --count 16 --steps 16`);
 }
 
-async function runTraining(config: RunConfig, out: string): Promise<void> {
+/** Trains to the end, or until the process is asked to stop; returns whether it is the end. */
+async function runTraining(config: RunConfig, out: string): Promise<boolean> {
   const start = performance.now();
+  const stop = new AbortController();
+  // Once only: a second signal ends the process at once.
+  for (const name of ["SIGINT", "SIGTERM"]) process.once(name, () => stop.abort(name));
   console.error(`Device: ${currentDevice().description}`);
   using progress = showProgress();
-  await trainRun(config, out, progress.report);
+  try {
+    await trainRun(config, out, progress.report, stop.signal);
+  } catch (error) {
+    if (!stop.signal.aborted || error !== stop.signal.reason) throw error;
+    console.log(`Stopped by ${error}: train --out ${out} --resume continues`);
+    return false;
+  }
   const seconds = (performance.now() - start) / 1000;
   console.log(`Wrote ${out} in ${duration(seconds)}`);
+  return true;
 }
 
 /** The configuration that options choose: a file, a name or that of the run, with fields set. */

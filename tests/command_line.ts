@@ -4,10 +4,11 @@ import { assertEquals, assertMatch } from "@std/assert";
 const cli = new URL("../cli.ts", import.meta.url).href;
 const root = new URL("..", import.meta.url);
 
-/** Runs the command line on wasm to its end, or kills it once `until` says so. */
+/** Runs the command line on wasm to its end, or sends it a signal once `until` says so. */
 export async function run(
   args: readonly string[],
   until?: () => Promise<boolean>,
+  signal: Deno.Signal = "SIGKILL",
 ): Promise<{ code: number; out: string; err: string }> {
   const command = new Deno.Command(Deno.execPath(), {
     args: ["run", "-A", cli, ...args],
@@ -21,7 +22,7 @@ export async function run(
   if (until) {
     while (!await until()) await new Promise((resolve) => setTimeout(resolve, 5));
     try {
-      child.kill("SIGKILL");
+      child.kill(signal);
     } catch {
       // It has ended by itself.
     }

@@ -1,4 +1,5 @@
 /** The training loop: steps, readings of the losses, checkpoints. It continues where its last checkpoint is. */
+import { setImmediate } from "node:timers/promises";
 import { zeros } from "../../ops/create.ts";
 import { adamw } from "../../ops/optimizers/adamw.ts";
 import type { TrainingSettings } from "../config/schema.ts";
@@ -42,6 +43,7 @@ export interface StageProgress {
  * @param stage What to train.
  * @param folder The run's folder.
  * @param report Told after every step.
+ * @param signal Once it is aborted, the step is finished, a checkpoint is written, and its reason is thrown.
  * @returns The trained weights: the moving average if there is one.
  * @throws {Error} If the loss is no longer a finite number.
  */
@@ -49,6 +51,7 @@ export async function train<P, Batch>(
   stage: Stage<P, Batch>,
   folder: string,
   report: (progress: StageProgress) => void = () => {},
+  signal?: AbortSignal,
 ): Promise<P> {
   const { name, settings: { steps, logEvery, checkpointEvery } } = stage;
   const logPath = `${folder}/metrics.jsonl`;
@@ -66,7 +69,8 @@ export async function train<P, Batch>(
   while (step < steps) {
     ({ state, history } = trainStep(state, history, batch(step)));
     step++;
-    const saves = step % checkpointEvery === 0 || step === steps;
+    await setImmediate(); // signals come in between steps
+    const saves = step % checkpointEvery === 0 || step === steps || signal?.aborted;
     if (saves || step % logEvery === 0) {
       const values = await history.data();
       const time = performance.now();
@@ -81,6 +85,7 @@ export async function train<P, Batch>(
     if (saves) {
       await save(stage, folder, state, step);
       read.time = performance.now();
+      signal?.throwIfAborted();
     }
     report({ stage: name, step, steps, metrics });
   }

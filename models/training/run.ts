@@ -30,6 +30,7 @@ export type RunProgress = StageProgress | {
  * @param config The configuration.
  * @param folder The run's folder.
  * @param report Told what is being done.
+ * @param signal Once it is aborted, a training writes a checkpoint, and the signal's reason is thrown.
  * @throws {TypeError} If the folder's checkpoints are of another model.
  *
  * @example
@@ -54,20 +55,25 @@ export async function trainRun(
   config: RunConfig,
   folder: string,
   report: (progress: RunProgress) => void = () => {},
+  signal?: AbortSignal,
 ): Promise<void> {
+  const tell = (progress: RunProgress) => {
+    report(progress);
+    signal?.throwIfAborted();
+  };
   await Deno.mkdir(folder, { recursive: true });
   await writeFileAtomically(`${folder}/config.json`, `${JSON.stringify(config, null, 2)}\n`);
-  report({ stage: "data", step: 0, steps: 1 });
+  tell({ stage: "data", step: 0, steps: 1 });
   const data = await loadData(config);
-  report({ stage: "data", step: 1, steps: 1 });
-  const tokenizer = await train(tokenizerStage(config, data), folder, report);
+  tell({ stage: "data", step: 1, steps: 1 });
+  const tokenizer = await train(tokenizerStage(config, data), folder, report, signal);
   const encode = () =>
     encodeData(config.tokenizer, tokenizer, data, (step, steps) => {
-      report({ stage: "codes", step, steps });
+      tell({ stage: "codes", step, steps });
     });
-  const model = await train(modelStage(config, data, encode), folder, report);
+  const model = await train(modelStage(config, data, encode), folder, report, signal);
   const picture = await samplePicture({ config, tokenizer, model }, (step, steps) => {
-    report({ stage: "samples", step, steps });
+    tell({ stage: "samples", step, steps });
   });
   await writePng(`${folder}/samples.png`, picture);
 }
