@@ -23,6 +23,7 @@ export {
   type DiffusionHead,
   type DiffusionHeadParameters,
   diffusionHeadParameters,
+  diffusionHeadPresets,
   diffusionHeadSchema,
   diffusionLoss,
 } from "./diffusion/head.ts";
@@ -73,7 +74,7 @@ export { type Stage, type StageProgress, train } from "./training/loop.ts";
 export { openRun, type RunProgress, trainRun } from "./training/run.ts";
 export { sampleImages, samplePicture, type TrainedRun } from "./training/samples.ts";
 export { type Losses, type TrainingState, trainingStep } from "./training/step.ts";
-export { multiscaleVq, type MultiscaleVqConfig } from "./var/config.ts";
+export { multiscaleVq, type MultiscaleVqConfig, scalePresets } from "./var/config.ts";
 export { scaleRecipe } from "./var/recipe.ts";
 export {
   decodeScales,

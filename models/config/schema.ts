@@ -143,6 +143,7 @@ export const runSchema = z.strictObject({
   agree(["model", "classes"], model.classes, data.classes, "data.classes");
   agree(["model", "grid", "height"], model.grid.height, grid.height, "the tokenizer's grid");
   agree(["model", "grid", "width"], model.grid.width, grid.width, "the tokenizer's grid");
+  agree(["model", "scales"], model.scales.length, 0, "the tokenizer has one scale");
   const tokens = grid.height * grid.width;
   if (sampling.steps > tokens) {
     context.addIssue({

@@ -42,6 +42,13 @@ export type DiffusionHead = z.output<typeof diffusionHeadSchema>;
 /** What makes one: any of its fields. */
 export type DiffusionHeadInput = z.input<typeof diffusionHeadSchema>;
 
+/** The heads of MAR's published models, which have their names; their tokens have 16 channels. */
+export const diffusionHeadPresets = {
+  "MAR-B": { channels: 16, width: 1024, layers: 6 },
+  "MAR-L": { channels: 16, width: 1280, layers: 8 },
+  "MAR-H": { channels: 16, width: 1536, layers: 12 },
+} as const satisfies Record<string, DiffusionHeadInput>;
+
 /** Parameters of a residual layer. */
 export interface DenoisingLayer<Leaf = Tensor> {
   readonly in: Affine<Leaf>;

@@ -11,11 +11,12 @@ import { adamw } from "../../ops/optimizers/adamw.ts";
 import { foldIn, key } from "../../ops/random.ts";
 import { mean, sum } from "../../ops/reduce.ts";
 import { testOnDevices } from "../../tests/devices.ts";
-import { createParameters } from "../layers/parameter.ts";
+import { countParameters, createParameters } from "../layers/parameter.ts";
 import {
   type DiffusionHeadInput,
   type DiffusionHeadParameters,
   diffusionHeadParameters,
+  diffusionHeadPresets,
   diffusionHeadSchema,
   diffusionLoss,
 } from "./head.ts";
@@ -162,4 +163,13 @@ Deno.test("tokens that do not fit are refused", () => {
     TypeError,
     "target to have shape [3, 2]",
   );
+});
+
+Deno.test("a head has the parameters of its layers", () => {
+  const head = diffusionHeadSchema.parse(diffusionHeadPresets["MAR-L"]);
+  const { width: w, layers, channels } = head;
+  const affine = (inputs: number, outputs: number) => inputs * outputs + outputs;
+  const wanted = affine(256, w) + affine(w, w) + affine(1024, w) + affine(channels, w) +
+    layers * (2 * affine(w, w) + affine(w, 3 * w)) + affine(w, 2 * w) + affine(w, channels);
+  assertEquals(countParameters(diffusionHeadParameters(head, 1024)), wanted);
 });

@@ -31,6 +31,12 @@ export const multiscaleVqSchema = z.strictObject({
   }
 }).describe("A tokenizer of several scales");
 
+/** The scales of VAR (Tian et al. 2024), for tokenizers that reduce images by 16. */
+export const scalePresets = {
+  "VAR-256": [1, 2, 3, 4, 5, 6, 8, 10, 13, 16],
+  "VAR-512": [1, 2, 3, 4, 6, 9, 13, 18, 24, 32],
+} as const satisfies Record<string, readonly number[]>;
+
 /** A multi-scale tokenizer as data. */
 export type MultiscaleVqConfig = z.output<typeof multiscaleVqSchema>;
 

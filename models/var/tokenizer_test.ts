@@ -12,7 +12,7 @@ import { testOnDevices } from "../../tests/devices.ts";
 import { generateShapes } from "../data/shapes.ts";
 import { apply, describe, init, readModel } from "../model.ts";
 import { imageBatch } from "../training/data.ts";
-import { multiscaleVq, type MultiscaleVqInput } from "./config.ts";
+import { multiscaleVq, type MultiscaleVqInput, scalePresets } from "./config.ts";
 import { areaWeights, bicubicWeights } from "./resize.ts";
 import {
   decodeScales,
@@ -165,4 +165,21 @@ Deno.test("a multi-scale tokenizer is read back from its own text", () => {
   const model = makeModel();
   assertEquals(readModel(JSON.parse(JSON.stringify(model))), model);
   assert(describe(model).includes("refine.*.weight"));
+});
+
+Deno.test("the scales of VAR suit images of 256 and 512 pixels", () => {
+  for (const [name, scales] of Object.entries(scalePresets)) {
+    const side = Number(name.split("-")[1]);
+    const { codes } = multiscaleVq({
+      imageHeight: side,
+      imageWidth: side,
+      encoderChannels: [8, 8, 8, 8],
+      decoderChannels: [8, 8, 8, 8, 8],
+      codes: 4096,
+      scales: [...scales],
+    });
+    assertEquals(codes, 4096);
+  }
+  const tokens = scalePresets["VAR-256"].reduce((sum: number, side) => sum + side * side, 0);
+  assertEquals(tokens, 680);
 });
