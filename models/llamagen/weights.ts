@@ -16,7 +16,7 @@ import type { Created, Parameter } from "../layers/parameter.ts";
 export const unusedBuffers: readonly string[] = ["quantize.codebook_used"];
 
 /** How many mismatches an error names. */
-const mostNamed = 5;
+const mostNamed = 20;
 
 /** Readers of the element types that weights are stored in. */
 const readers: { readonly [D in SafetensorsDtype]?: (array: never) => Float32Array } = {
