@@ -71,6 +71,33 @@ export async function writeFileAtomically(
 }
 
 /**
+ * Removes the temporary files that writers which were killed left in a folder.
+ *
+ * @param folder a folder in which nothing is being written
+ * @returns a promise that resolves once they are gone
+ *
+ * @example
+ * ```ts
+ * import { assertEquals } from "@std/assert";
+ * import { removeTemporaries, writeFileAtomically } from "./atomic_write.ts";
+ *
+ * const folder = await Deno.makeTempDir();
+ * await writeFileAtomically(`${folder}/a.txt`, "whole");
+ * await Deno.writeTextFile(`${folder}/a.txt.${crypto.randomUUID()}.tmp`, "wh");
+ * await removeTemporaries(folder);
+ * assertEquals([...Deno.readDirSync(folder)].map(({ name }) => name), ["a.txt"]);
+ * await Deno.remove(folder, { recursive: true });
+ * ```
+ */
+export async function removeTemporaries(folder: string): Promise<void> {
+  for await (const { name } of Deno.readDir(folder)) {
+    if (/\.[0-9a-f]{8}(-[0-9a-f]{4}){3}-[0-9a-f]{12}\.tmp$/.test(name)) {
+      await Deno.remove(`${folder}/${name}`);
+    }
+  }
+}
+
+/**
  * Writes all bytes at the file's position, in pieces where the system takes only a part at once.
  *
  * @param file a file open for writing

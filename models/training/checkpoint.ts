@@ -87,7 +87,7 @@ export async function saveState<P>(
  * @param parameters Describes the parameters P.
  * @param hasAverage Whether there is a moving average.
  * @returns The state, and the steps made.
- * @throws {TypeError} If the file is of another model.
+ * @throws {TypeError} If the file is of another model; {RangeError} if it does not say how many steps were made.
  */
 export async function loadState<P>(
   path: string,
@@ -101,6 +101,11 @@ export async function loadState<P>(
     ...(hasAverage ? { average: parameters() } : {}),
   });
   const { params, mean, variance, average } = tensors as unknown as Record<string, P>;
+  if (!/^\d{1,9}$/.test(metadata.step ?? "")) {
+    throw new RangeError(
+      `loadState: expected metadata.step to be a whole number but found ${metadata.step} in ${path}`,
+    );
+  }
   const step = Number(metadata.step);
   return {
     state: {

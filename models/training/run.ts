@@ -1,5 +1,5 @@
 /** A run and its folder: configuration, both trainings, their codes in between, and pictures at the end. */
-import { writeFileAtomically } from "../../lib/formats/atomic_write.ts";
+import { removeTemporaries, writeFileAtomically } from "../../lib/formats/atomic_write.ts";
 import { writePng } from "../../lib/formats/png.ts";
 import { jit } from "../../lib/transforms/jit.ts";
 import type { Tensor } from "../../lib/tensor.ts";
@@ -62,6 +62,7 @@ export async function trainRun(
     signal?.throwIfAborted();
   };
   await Deno.mkdir(folder, { recursive: true });
+  await removeTemporaries(folder);
   await writeFileAtomically(`${folder}/config.json`, `${JSON.stringify(config, null, 2)}\n`);
   tell({ stage: "data", step: 0, steps: 1 });
   const data = await loadData(config);
