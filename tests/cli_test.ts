@@ -27,7 +27,8 @@ Deno.test("wrong use is one clear line and exit code 2", async () => {
 });
 
 Deno.test("every command has help", async () => {
-  for (const command of ["train", "plan", "sample", "info", "verify", "demo"]) {
+  const ofRuns = ["train", "plan", "demo", "sample", "edit", "evaluate", "info", "verify"];
+  for (const command of [...ofRuns, "recipes", "convert", "extract"]) {
     const { code, out } = await run([command, "--help"]);
     assertEquals(code, 0);
     assertStringIncludes(out, `Usage: tessera ${command}`);
