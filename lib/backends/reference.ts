@@ -10,6 +10,7 @@ import { type ScalarOp, scalarOps } from "../compiler/scalar_ops.ts";
 import type { KernelOperand, TensorType } from "../op.ts";
 import { sizeOf } from "../shape.ts";
 import type { Backend, DeviceBuffer, DeviceCounters, Executable } from "./backend.ts";
+import { newCounters } from "./counters.ts";
 import { timeSteps } from "./time_steps.ts";
 
 /** Memory of the reference device: every element is a double, whatever its type. */
@@ -38,15 +39,7 @@ function elementsOf(buffer: DeviceBuffer, size: number): Float64Array {
  * ```
  */
 export function openReference({ fuses = false }: { fuses?: boolean } = {}): Backend {
-  const counters: DeviceCounters = {
-    allocations: 0,
-    bytesLive: 0,
-    bytesPeak: 0,
-    dispatches: 0,
-    submissions: 0,
-    readbacks: 0,
-    compilations: 0,
-  };
+  const counters = newCounters();
   const limits = { buffersPerKernel: Infinity, bytesPerBuffer: 2 ** 32 };
   return {
     name: "reference",

@@ -4,6 +4,7 @@ import { hostArray } from "../../dtype.ts";
 import type { TensorType } from "../../op.ts";
 import { sizeOf } from "../../shape.ts";
 import type { Backend, DeviceBuffer, DeviceCounters } from "../backend.ts";
+import { newCounters } from "../counters.ts";
 import { openBlas } from "./blas.ts";
 import { prepare, type WasmBuffer, type Workspace } from "./executable.ts";
 import { createMemory, type WasmMemory } from "./memory.ts";
@@ -36,15 +37,7 @@ export interface WasmOptions {
 export function openWasm({ threads, blas }: WasmOptions = {}): Promise<Backend> {
   const memory = createMemory();
   const pool = createPool(memory, threads === undefined ? {} : { threads });
-  const counters: DeviceCounters = {
-    allocations: 0,
-    bytesLive: 0,
-    bytesPeak: 0,
-    dispatches: 0,
-    submissions: 0,
-    readbacks: 0,
-    compilations: 0,
-  };
+  const counters = newCounters();
   const limits = { buffersPerKernel: 64, bytesPerBuffer: 2 ** 32 - 1 };
   const blocks = blockPool(memory, counters);
   const workspace = createWorkspace(blocks);

@@ -1,5 +1,6 @@
 /** The WebGPU backend: every plan is one queue submission of generated and hand-written WGSL. */
-import type { Backend, DeviceCounters } from "../backend.ts";
+import type { Backend } from "../backend.ts";
+import { newCounters } from "../counters.ts";
 import { openDevice } from "./device.ts";
 import { prepare, type Runtime } from "./executable.ts";
 import { openMemory, type WebgpuBuffer } from "./memory.ts";
@@ -39,15 +40,7 @@ export async function openWebgpu(
   const gpu = await openDevice(options.allowSoftware ?? false, options.hardwareShaders ?? false);
   if (!gpu) return undefined;
   const { limits } = gpu.device;
-  const counters: DeviceCounters = {
-    allocations: 0,
-    bytesLive: 0,
-    bytesPeak: 0,
-    dispatches: 0,
-    submissions: 0,
-    readbacks: 0,
-    compilations: 0,
-  };
+  const counters = newCounters();
   const memory = await openMemory(gpu, counters);
   const runtime: Runtime = {
     gpu,
