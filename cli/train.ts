@@ -99,7 +99,7 @@ export async function chooseConfig(options: TrainOptions): Promise<RunConfig> {
 }
 
 /** Fields that may change when a run goes on: how long it trains, what it logs and keeps, how it samples. */
-const changeable = /^(sampling\.|training\.steps$|\w+\.(logEvery|checkpointEvery)$)/;
+const changeable = /^(sampling\.|training\.steps$|\w+\.(logEvery|checkpointEvery|skipLimit)$)/;
 
 /** Fails where a run cannot go on under another configuration. */
 async function checkContinues(config: RunConfig, out: string): Promise<void> {

@@ -52,6 +52,10 @@ const trainingFields = (initial: TrainingDefaults) => ({
   ),
   clip: atLeast0(1, "Greatest global norm of the gradient; 0 for any"),
   average: share(0, "Decay of a moving average of the weights, which is sampled from; 0 for none"),
+  skipLimit: count(
+    20,
+    "Steps in a row that may be skipped, because loss or gradient is not finite, before training stops",
+  ),
   logEvery: count(10, "Steps between readings of the loss; each is a line of metrics.jsonl"),
   checkpointEvery: count(500, "Steps between checkpoints"),
 });

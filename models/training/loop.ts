@@ -45,7 +45,8 @@ export interface StageProgress {
  * @param report Told after every step.
  * @param signal Once it is aborted, the step is finished, a checkpoint is written, and its reason is thrown.
  * @returns The trained weights: the moving average if there is one.
- * @throws {Error} If the loss is no longer a finite number.
+ * @throws {Error} If `skipLimit` steps in a row had a loss or gradient that is not finite; it is noticed when the
+ * metrics are read, before anything is saved.
  */
 export async function train<P, Batch>(
   stage: Stage<P, Batch>,
@@ -53,7 +54,7 @@ export async function train<P, Batch>(
   report: (progress: StageProgress) => void = () => {},
   signal?: AbortSignal,
 ): Promise<P> {
-  const { name, settings: { steps, logEvery, checkpointEvery } } = stage;
+  const { name, settings: { steps, logEvery, checkpointEvery, skipLimit } } = stage;
   const logPath = `${folder}/metrics.jsonl`;
   const names = metricNames(stage.losses);
   const trainStep = trainingStep(stage.loss, stage.losses, stage.settings);
@@ -65,6 +66,7 @@ export async function train<P, Batch>(
   const batch = await stage.batches();
   await trimMetrics(logPath, name, step);
   report({ stage: name, step, steps });
+  let skippedInARow = 0;
   let read = { step, time: performance.now() };
   while (step < steps) {
     ({ state, history } = trainStep(state, history, batch(step)));
@@ -78,6 +80,17 @@ export async function train<P, Batch>(
         const row = (read.step + i) % logEvery;
         return values.subarray(row * names.length, (row + 1) * names.length);
       });
+      const skipped = names.indexOf("skipped");
+      for (const row of rows) {
+        skippedInARow = row[skipped] === 0 ? 0 : skippedInARow + 1;
+        if (skippedInARow >= skipLimit) {
+          const [loss, norm] = ["loss", "gradientNorm"].map((metric) => row[names.indexOf(metric)]);
+          throw new Error(
+            `train: expected a finite loss but found ${loss}, with a gradient norm of ${norm},` +
+              ` after ${skippedInARow} skipped steps in a row up to step ${step} of the ${name}`,
+          );
+        }
+      }
       metrics = summarize(stage, step, names, rows, (time - read.time) / rows.length);
       await appendMetrics(logPath, [metrics]);
       read = { step, time };
@@ -121,7 +134,10 @@ async function save<P, Batch>(
   await saveState(`${folder}/${files.state}`, state, { step, seed });
 }
 
-/** A line of the log: means of the losses over the steps since the last, the other metrics of the last step. */
+/**
+ * A line of the log: means of the losses over the steps since the last, without those skipped, their number, and
+ * the other metrics of the last step.
+ */
 function summarize(
   { name: stage, losses, rate }: Pick<Stage<unknown, never>, "name" | "losses" | "rate">,
   step: number,
@@ -129,17 +145,16 @@ function summarize(
   rows: readonly ArrayLike<number>[],
   ms: number,
 ): Metrics {
-  const values = names.map((name, column) =>
-    losses.includes(name)
-      ? rows.reduce((sum, row) => sum + row[column]!, 0) / rows.length
-      : rows.at(-1)![column]!
-  );
+  const skipped = names.indexOf("skipped");
+  const made = rows.filter((row) => row[skipped] === 0);
+  const mean = (rows: readonly ArrayLike<number>[], column: number) =>
+    rows.reduce((sum, row) => sum + row[column]!, 0) / rows.length;
+  const values = names.map((name, column) => {
+    if (column === skipped) return rows.length - made.length;
+    if (!losses.includes(name)) return rows.at(-1)![column]!;
+    return mean(made.length > 0 ? made : rows, column);
+  });
   const found = Object.fromEntries(names.map((name, i) => [name, round(values[i]!)]));
-  if (!Number.isFinite(found.loss)) {
-    throw new Error(
-      `train: expected a finite loss but found ${found.loss} in the ${stage}'s steps up to ${step}`,
-    );
-  }
   return {
     stage,
     step,

@@ -4,6 +4,7 @@ import { closeDevices, openDevice } from "../../lib/device.ts";
 import { readSafetensors } from "../../lib/formats/safetensors.ts";
 import { type Tensor, tensor } from "../../lib/tensor.ts";
 import { mul, sub } from "../../ops/arithmetic.ts";
+import { sqrt } from "../../ops/math.ts";
 import { mean } from "../../ops/reduce.ts";
 import { square } from "../../ops/power.ts";
 import { readConfig } from "../config/read.ts";
@@ -91,11 +92,49 @@ Deno.test("a line of the log has the mean loss since the last, and the last lear
 Deno.test("a loss that is no number stops the training before it is saved", () =>
   inFolder(async (folder) => {
     const broken = {
-      ...stage({ steps: 4 }),
+      ...stage({ steps: 4, skipLimit: 4 }),
       loss: ({ w }: Params) => ({ loss: mean(mul(w, NaN)) }),
     };
     await assertRejects(() => train(broken, folder), Error, "finite loss but found NaN");
     assertEquals([...Deno.readDirSync(folder)].map(({ name }) => name), ["metrics.jsonl"]);
+  }));
+
+Deno.test("steps without a finite loss or gradient are skipped and counted", () =>
+  inFolder(async (folder) => {
+    // 1 in 3 batches is bad; a square root of 0 has a finite value but no finite gradient.
+    const bad = [NaN, Infinity, 0];
+    const target = (step: number) =>
+      step % 3 === 1 ? bad[Math.floor(step / 3) % 3]! : 1 + step / 100;
+    const training = (only: (step: number) => boolean, settings: Partial<TrainingSettings>) => {
+      const steps = Array.from({ length: 12 }, (_, step) => step).filter(only);
+      return {
+        ...stage({ ...options, logEvery: 3, checkpointEvery: 12, ...settings }),
+        batches: () => Promise.resolve((step: number) => tensor(target(steps[step]!))),
+        loss: ({ w }: Params, x: Tensor) => ({ loss: mean(mul(sqrt(mul(w, x)), w)) }),
+      };
+    };
+    const { w } = await train(training(() => true, { steps: 12, skipLimit: 2 }), folder);
+    assert((await w.toArray() as number[][]).flat().every(Number.isFinite));
+    const log = await readMetrics(`${folder}/metrics.jsonl`);
+    assertEquals(log.map(({ skipped }) => skipped), [1, 1, 1, 1]);
+    assert(log.every(({ loss }) => Number.isFinite(loss)));
+    const stops = training((step) => step % 3 === 1, { steps: 4, skipLimit: 3 });
+    await Deno.mkdir(`${folder}/stops`);
+    await assertRejects(() => train(stops, `${folder}/stops`), Error, "3 skipped steps in a row");
+  }));
+
+Deno.test("a skipped step leaves parameters, means and average to the bit", () =>
+  inFolder(async (folder) => {
+    const steps = (count: number) => ({
+      ...stage({ ...options, steps: count, checkpointEvery: count }),
+      batches: () => Promise.resolve((step: number) => tensor(step < 3 ? 1 : NaN)),
+    });
+    const saved: Awaited<ReturnType<typeof tensors>>[] = [];
+    for (const count of [3, 5]) {
+      await train(steps(count), folder);
+      saved.push(await tensors(`${folder}/state.safetensors`));
+    }
+    assertEquals(saved[1], saved[0]);
   }));
 
 Deno.test("a log is cut back to the step that training continues from", () =>

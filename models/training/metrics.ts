@@ -12,11 +12,13 @@ export interface Metrics {
   readonly stage: StageName;
   /** Steps made. */
   readonly step: number;
-  /** Mean of the loss since the line before. */
+  /** Mean of the loss since the line before; in a file null where every step was skipped. */
   readonly loss: number;
   /** Learning rate and gradient norm of this step, and further losses. */
   readonly learningRate: number;
   readonly gradientNorm: number;
+  /** Steps since the line before that were skipped because loss or gradient was not finite. */
+  readonly skipped: number;
   /** Milliseconds a step. */
   readonly ms: number;
   readonly [further: string]: number | string;

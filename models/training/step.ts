@@ -2,7 +2,10 @@
 import type { Tensor } from "../../lib/tensor.ts";
 import { jit, type Jitted } from "../../lib/transforms/jit.ts";
 import { valueAndGrad } from "../../lib/transforms/vjp.ts";
+import { treeMap } from "../../lib/tree.ts";
 import { remainder } from "../../ops/arithmetic.ts";
+import { cast } from "../../ops/cast.ts";
+import { logicalAnd, logicalNot } from "../../ops/logic.ts";
 import { adamw, type AdamWState } from "../../ops/optimizers/adamw.ts";
 import { clipByGlobalNorm, globalNorm } from "../../ops/optimizers/clip.ts";
 import { ema } from "../../ops/optimizers/ema.ts";
@@ -15,7 +18,9 @@ import {
 } from "../../ops/optimizers/schedules.ts";
 import { stack } from "../../ops/concat.ts";
 import { expandDims } from "../../ops/reshape.ts";
+import { isFinite } from "../../ops/rounding.ts";
 import { updateSlice } from "../../ops/scatter/scatter.ts";
+import { where } from "../../ops/where.ts";
 import type { TrainingSettings } from "../config/schema.ts";
 
 /** All that a training carries from step to step. */
@@ -47,9 +52,9 @@ export function learningRate(settings: TrainingSettings): Schedule {
   return warmup(settings.warmup, main);
 }
 
-/** The columns of a history of metrics: the losses by name, learning rate and gradient norm. */
+/** The columns of a history of metrics: the losses by name, learning rate, gradient norm, 1 for a skipped step. */
 export function metricNames(losses: readonly string[]): string[] {
-  return [...losses, "learningRate", "gradientNorm"];
+  return [...losses, "learningRate", "gradientNorm", "skipped"];
 }
 
 /**
@@ -57,6 +62,9 @@ export function metricNames(losses: readonly string[]): string[] {
  *
  * The metrics of step t go to row t mod R of a history f32 [R, M] that stays on the device, so that the host reads
  * many steps at once and none waits for it.
+ *
+ * A step whose loss or gradient norm is not finite is skipped: parameters, means and average stay as they are. The
+ * device decides that itself; such a step is counted like any other.
  *
  * @param loss Losses of parameters and a batch.
  * @param losses The names of the losses, in the order of the history's columns.
@@ -100,6 +108,10 @@ export function trainingStep<P, Batch>(
     const [[, found], gradients] = lossAndGradient(params, batch);
     const norm = globalNorm(gradients);
     const clipped = clip > 0 ? clipByGlobalNorm(gradients, clip, norm) : gradients;
+    const isGood = logicalAnd(isFinite(found.loss), isFinite(norm));
+    const skipped = cast(logicalNot(isGood), "f32");
+    const unlessSkipped = <T>(next: T, now: T): T =>
+      treeMap((x: Tensor, old: Tensor) => where(isGood, x, old), next, now);
     const rate = rateAt(optimizer.step);
     const [updated, next] = adamw.update(params, clipped, optimizer, {
       learningRate: rate,
@@ -108,13 +120,17 @@ export function trainingStep<P, Batch>(
       epsilon,
       weightDecay,
     });
-    const row = stack([...losses.map((name) => found[name]!), rate, norm]);
+    const row = stack([...losses.map((name) => found[name]!), rate, norm, skipped]);
     const place = remainder(optimizer.step, history.shape[0]!);
     return {
       state: {
-        params: updated,
-        optimizer: next,
-        ...(average ? { average: ema(average, updated, decay) } : {}),
+        params: unlessSkipped(updated, params),
+        optimizer: {
+          step: next.step,
+          mean: unlessSkipped(next.mean, optimizer.mean),
+          variance: unlessSkipped(next.variance, optimizer.variance),
+        },
+        ...(average ? { average: unlessSkipped(ema(average, updated, decay), average) } : {}),
       },
       history: updateSlice(history, expandDims(row, 0), place, { axis: 0 }),
     };
