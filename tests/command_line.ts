@@ -20,7 +20,9 @@ export async function run(
   const child = command.spawn();
   const ended = child.output();
   if (until) {
-    while (!await until()) await new Promise((resolve) => setTimeout(resolve, 5));
+    let isOver = false;
+    child.status.then(() => isOver = true);
+    while (!isOver && !await until()) await new Promise((resolve) => setTimeout(resolve, 5));
     try {
       child.kill(signal);
     } catch {
