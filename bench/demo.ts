@@ -35,7 +35,7 @@ async function productShare({ contestant }: Trainer): Promise<number> {
 }
 
 async function rowsOf(name: string, step: Trainer): Promise<Row[]> {
-  const product = await gemm(peakSize);
+  const product = gemm(peakSize);
   const [times, peakTimes] = await takeTurns([step.contestant, product]);
   const ms = quantile(times!, 0.5);
   const speed = planCost(step.plan).flops / 1e6 / ms;

@@ -1,23 +1,28 @@
 /** Square matrix products of f32, 512 to 2048. */
-import { jit, matmul, type Tensor, tensor } from "../mod.ts";
+import { type DType, jit, matmul, type Tensor } from "../mod.ts";
 import { type Contestant, onGpu, type Row, run, timeJitted } from "./harness.ts";
-import { sample, wave } from "./inputs.ts";
+import { sample, waveTensor } from "./inputs.ts";
 import { jaxGemm } from "./peers/jax.ts";
 import { onnxGemm } from "./peers/onnx.ts";
 import { openblasGemm } from "./peers/openblas.ts";
 import { tfjsGemm } from "./peers/tfjs.ts";
 import { torch } from "./peers/torch.ts";
 
-/** Our product of two square matrices. */
-export async function gemm(size: number): Promise<Contestant> {
-  const a = tensor(wave(size * size, 1), { shape: [size, size] });
-  const b = tensor(wave(size * size, 2), { shape: [size, size] });
-  await Promise.all([a.data(), b.data()]);
+/**
+ * Our product of two square matrices.
+ *
+ * @param size Rows and columns.
+ * @param dtype Of both.
+ * @param calls Products in a turn, of which the device is waited for once.
+ */
+export function gemm(size: number, dtype: DType = "f32", calls = 1): Contestant {
+  const a = waveTensor([size, size], 1, dtype);
+  const b = waveTensor([size, size], 2, dtype);
   const product = jit((a: Tensor, b: Tensor) => matmul(a, b));
   return {
     name: "tessera",
     result: async () => sample(await product(a, b).data()),
-    run: async () => await timeJitted(() => product(a, b)),
+    run: () => timeJitted(() => product(a, b), calls),
   };
 }
 
@@ -32,7 +37,7 @@ export async function rows(): Promise<Row[]> {
         case: `${size}`,
         unit: "GFLOP/s",
         work: 2 * size ** 3 / 1e9,
-        ours: await gemm(size),
+        ours: gemm(size),
         peers: [
           await jaxGemm(size),
           ...onGpu() ? [] : [

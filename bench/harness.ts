@@ -9,6 +9,8 @@ export interface Contestant {
   run(): number | Promise<number>;
   /** A sample of the result, to be compared before timing. */
   result(): Float32Array | Promise<Float32Array>;
+  /** Its largest difference from our result, where it has another than the contest's. */
+  readonly tolerance?: number;
   close?(): void;
 }
 
@@ -89,15 +91,18 @@ export function timed(work: () => void): number {
   return performance.now() - start;
 }
 
-/** Milliseconds of one call of a jitted function, without reading its result. */
-export async function timeJitted(call: () => Tensor): Promise<number> {
+/** Milliseconds of a call of a jitted function, without reading its result: the mean of `calls`. */
+export async function timeJitted(call: () => Tensor, calls = 1): Promise<number> {
   const start = performance.now();
-  const result = call();
+  for (let i = 0; i < calls; i++) call().dispose();
+  await finished();
+  return (performance.now() - start) / calls;
+}
+
+/** Waits for what the current device has to do; on wasm, calls return when they are done. */
+export async function finished(): Promise<void> {
   const device = currentDevice();
-  if (device.name !== "wasm") await device.synchronize(); // a run is synchronous on wasm
-  const ms = performance.now() - start;
-  result.dispose();
-  return ms;
+  if (device.name !== "wasm") await device.synchronize();
 }
 
 /**
@@ -179,11 +184,12 @@ export async function takeTurns(
 }
 
 function check(
-  { bench, case: name, tolerance }: Contest,
+  { bench, case: name, ...contest }: Contest,
   peer: Contestant,
   ours: Float32Array,
   theirs: Float32Array,
 ): void {
+  const { tolerance = contest.tolerance } = peer;
   let largest = 0, scale = 1e-6;
   for (let i = 0; i < ours.length; i++) {
     largest = Math.max(largest, Math.abs(ours[i]! - theirs[i]!));

@@ -1,4 +1,5 @@
 /** The same inputs for every contestant. */
+import { cast, type DType, jit, mul, type Shape, type Tensor, tensor } from "../mod.ts";
 
 /** Smooth, deterministic numbers in -1..1; the same as `wave` in peers/torch.py. */
 export function wave(length: number, seed: number): Float32Array {
@@ -15,4 +16,12 @@ export function sample(data: ArrayLike<number>): Float32Array {
     { length: Math.min(1000, Math.ceil(data.length / step)) },
     (_, i) => data[i * step]!,
   );
+}
+
+const copy = jit((x: Tensor, one: Tensor) => mul(x, one));
+
+/** A wave on the device; a tensor from the host would be written anew at every call. */
+export function waveTensor(shape: Shape, seed: number, dtype: DType = "f32"): Tensor {
+  const values = wave(shape.reduce((a, b) => a * b, 1), seed);
+  return copy(cast(tensor(values, { shape }), dtype), cast(tensor(1), dtype));
 }

@@ -1,7 +1,7 @@
 /** Elementwise and row-wise chains on [4096, 768] of f32. */
-import { add, gelu, jit, layerNorm, mul, softmax, type Tensor, tensor } from "../mod.ts";
+import { add, gelu, jit, layerNorm, mul, softmax, type Tensor } from "../mod.ts";
 import { type Contestant, type Row, run, timeJitted } from "./harness.ts";
-import { sample, wave } from "./inputs.ts";
+import { sample, waveTensor } from "./inputs.ts";
 import { jaxRows } from "./peers/jax.ts";
 import { torch } from "./peers/torch.ts";
 
@@ -11,13 +11,12 @@ const work: Record<string, (x: Tensor, w: Tensor, b: Tensor) => Tensor> = {
   "layer norm": (x, w, b) => layerNorm(x, w, b),
 };
 
-async function ours(op: string): Promise<Contestant> {
+function ours(op: string): Contestant {
   const inputs = [
-    tensor(wave(4096 * 768, 1), { shape: [4096, 768] }),
-    tensor(wave(768, 2)),
-    tensor(wave(768, 3)),
+    waveTensor([4096, 768], 1),
+    waveTensor([768], 2),
+    waveTensor([768], 3),
   ] as const;
-  await Promise.all(inputs.map((x) => x.data()));
   const program = jit(work[op]!);
   return {
     name: "tessera",
@@ -35,7 +34,7 @@ export async function rows(): Promise<Row[]> {
         bench: "rows",
         case: op,
         unit: "ms",
-        ours: await ours(op),
+        ours: ours(op),
         peers: [await jaxRows(op), await torch({ case: "rows", op })],
         tolerance: 1e-3,
       }),

@@ -6,7 +6,6 @@
 import { saveTree } from "../models/training/checkpoint.ts";
 import type { FmtParameters } from "../models/fmt/network.ts";
 import {
-  currentDevice,
   drawIntervals,
   drawOrder,
   fmt,
@@ -15,7 +14,15 @@ import {
   sample,
   type SampleOptions,
 } from "../mod.ts";
-import { comparison, type Contestant, measurement, quantile, type Row, run } from "./harness.ts";
+import {
+  comparison,
+  type Contestant,
+  finished,
+  measurement,
+  quantile,
+  type Row,
+  run,
+} from "./harness.ts";
 import * as inputs from "./inputs.ts";
 import { torch } from "./peers/torch.ts";
 import { decidedParameters } from "./training.ts";
@@ -86,7 +93,7 @@ export async function withoutCache(
     times = [];
     let before = performance.now();
     const onStep = async () => {
-      await currentDevice().synchronize();
+      await finished();
       const now = performance.now();
       times.push(now - before);
       before = now;

@@ -7,7 +7,6 @@ import {
   add,
   attention,
   crossEntropy,
-  currentDevice,
   embedding,
   full,
   gelu,
@@ -21,7 +20,7 @@ import {
   transpose,
   valueAndGrad,
 } from "../mod.ts";
-import { type Contestant, onGpu, type Row, run } from "./harness.ts";
+import { type Contestant, finished, onGpu, type Row, run } from "./harness.ts";
 import { jaxStep } from "./peers/jax.ts";
 import { torch } from "./peers/torch.ts";
 import { initialValues, parameterShapes, randomIds, sizes } from "./transformer.ts";
@@ -92,13 +91,10 @@ export function trainer(): { step(): Tensor; contestant: Contestant } {
     async run() {
       const start = performance.now();
       const value = step();
-      if (currentDevice().name === "wasm") {
-        const ms = performance.now() - start; // a run is synchronous there
-        value.dispose();
-        return ms;
-      }
-      await value.item();
-      return performance.now() - start;
+      await finished();
+      const ms = performance.now() - start;
+      value.dispose();
+      return ms;
     },
   };
   return { step, contestant };
@@ -112,8 +108,8 @@ export async function rows(): Promise<Row[]> {
     unit: "ms",
     ours: trainer().contestant,
     peers: [
-      await torch({ case: "step", times: firstSteps }, 2),
-      ...onGpu() ? [] : [await torch({ case: "step", times: firstSteps }, 1)],
+      await torch({ case: "step", times: firstSteps }),
+      ...onGpu() ? [] : [await torch({ case: "step", times: firstSteps }, { threads: 1 })],
       await jaxStep(firstSteps),
     ],
     tolerance: 1e-4,

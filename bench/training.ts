@@ -7,17 +7,8 @@ import type { RunConfig } from "../models/config/schema.ts";
 import { type FmtConfig, tokenCount } from "../models/fmt/config.ts";
 import { type FmtParameters, fmtParameters } from "../models/fmt/network.ts";
 import { createParameters } from "../models/layers/parameter.ts";
-import {
-  adamw,
-  currentDevice,
-  mul,
-  normal,
-  parseRecipe,
-  planOf,
-  randomKey,
-  zeros,
-} from "../mod.ts";
-import type { Contestant } from "./harness.ts";
+import { adamw, mul, normal, parseRecipe, planOf, randomKey, zeros } from "../mod.ts";
+import { type Contestant, finished } from "./harness.ts";
 import { uniform } from "./transformer.ts";
 
 /** A training that can be timed. */
@@ -62,7 +53,7 @@ export async function trainer<P, Batch>(
       async run() {
         const start = performance.now();
         train();
-        if (currentDevice().name !== "wasm") await currentDevice().synchronize();
+        await finished();
         return performance.now() - start;
       },
     },
@@ -112,5 +103,8 @@ export function randomCodes(count: number, vocabulary: number): Int32Array {
 export function decidedParameters(model: FmtConfig, seed = 0): FmtParameters {
   const params = createParameters(fmtParameters(model), randomKey(seed));
   const { shape } = params.output.weight;
-  return { ...params, output: { weight: mul(normal(randomKey(1000 + seed), shape), model.dim ** -0.5) } };
+  return {
+    ...params,
+    output: { weight: mul(normal(randomKey(1000 + seed), shape), model.dim ** -0.5) },
+  };
 }

@@ -12,13 +12,18 @@ export type TorchCase = { readonly case: string; readonly [setting: string]: unk
  * Starts PyTorch on a case: on a GPU where that is what we measure on, else on the processor.
  *
  * @param settings The case and its settings.
- * @param threads Threads of PyTorch and OpenBLAS.
+ * @param options Threads of PyTorch and OpenBLAS (all cores by default), calls in a turn, and a tolerance
+ * of its own.
  * @returns The peer, or its name if PyTorch is not installed.
  * @throws {Error} If PyTorch fails at the case.
  */
 export async function torch(
   settings: TorchCase,
-  threads = navigator.hardwareConcurrency,
+  { threads = navigator.hardwareConcurrency, calls = 1, tolerance }: {
+    readonly threads?: number;
+    readonly calls?: number;
+    readonly tolerance?: number;
+  } = {},
 ): Promise<Contestant | string> {
   const device = onGpu() ? "cuda" : "cpu";
   const how = [
@@ -33,7 +38,8 @@ export async function torch(
     return {
       name: `pytorch ${version} (${how})`,
       result: () => Float32Array.from(sample),
-      run: async () => await ask("run") as number,
+      run: async () => await ask(calls) as number,
+      ...tolerance === undefined ? {} : { tolerance },
       close,
     };
   }

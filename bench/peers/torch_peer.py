@@ -3,8 +3,8 @@
     torch_peer.py THREADS DEVICE
 
 Writes its version, then answers lines of JSON on standard input: {"case": NAME, ...settings} sets up
-a case, does it "times" times (once by default) and answers with a sample of the results; "run" does
-it once and answers with milliseconds.
+a case, does it "times" times (once by default) and answers with a sample of the results; a number does
+it so many times and answers with the milliseconds of one.
 Ends with status 3 where PyTorch or the device is missing.
 """
 import json
@@ -44,12 +44,13 @@ def main(threads, device):
     work = None
     for line in sys.stdin:
         request = json.loads(line)
-        if request == "run":
+        if isinstance(request, int):
             start = time.perf_counter()
-            work()
+            for _ in range(request):
+                work()
             if device == "cuda":
                 torch.cuda.synchronize()
-            answer(answers, (time.perf_counter() - start) * 1e3)
+            answer(answers, (time.perf_counter() - start) * 1e3 / request)
         else:
             times = request.pop("times", 1)
             work = cases[request.pop("case")](device=device, **request)
