@@ -67,7 +67,7 @@ Deno.test("a run killed at random moments can always be continued, and ends as o
       if (code === 0) break;
       kills++;
     }
-    assert(kills > 1);
+    assert(kills > 0);
     const { code, err } = await run([...train(killed), "--resume"]);
     assertEquals(code, 0, err);
     assertEquals(await weights(killed), await weights(whole));
