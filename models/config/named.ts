@@ -20,8 +20,6 @@ export const namedConfigs = {
       heads: 4,
       encoderLayers: 2,
       decoderLayers: 2,
-      queryPosition: "learned", // learns faster than the fixed table: 0.14 nats less after 400 steps
-      encoderFinalNorm: true, // steadier at this learning rate: half the gradient norm, 0.09 nats less
       embeddingDropout: 0, // less than one epoch: nothing is seen twice
       residualDropout: 0,
       ffnDropout: 0,
