@@ -20,6 +20,9 @@ export const namedConfigs = {
       heads: 4,
       encoderLayers: 2,
       decoderLayers: 2,
+      // 1.69 nats instead of 2.08 with the fixed table. With `encoderFinalNorm` as well the loss is no lower,
+      // but samples keep to their class less.
+      queryPosition: "learned",
       embeddingDropout: 0, // less than one epoch: nothing is seen twice
       residualDropout: 0,
       ffnDropout: 0,
