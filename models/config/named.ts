@@ -7,7 +7,7 @@ export const namedConfigs = {
   mnist: {
     data: { source: "mnist" },
     tokenizer: {
-      codes: 128, // of which about 95 come into use on digits
+      codes: 128, // of which about 118 come into use on digits
       encoderChannels: [32, 64], // 28×28 pixels to 7×7 tokens
     },
     tokenizerTraining: {
