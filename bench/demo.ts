@@ -1,16 +1,33 @@
 /**
- * The demo's two training steps, on generated images of MNIST's size: how long they take, how much of that
- * goes into matrix products, and how near they come to a product of two matrices measured beside them.
+ * The demo's two training steps, on random codes and generated images of MNIST's size: how long they take,
+ * the model's beside peers that train to the same losses; how much of that goes into matrix products; and how
+ * near they come to a product of two matrices measured beside them.
  */
-import { generateShapes } from "../models/data/shapes.ts";
-import type { ImageDataset } from "../models/data/dataset.ts";
 import { readConfig } from "../models/config/read.ts";
-import { modelStage, tokenizerStage } from "../models/training/stages.ts";
-import { tokenCount } from "../models/fmt/config.ts";
-import { planCost, profile } from "../mod.ts";
+import type { RunConfig } from "../models/config/schema.ts";
+import { generateShapes } from "../models/data/shapes.ts";
+import { tokenizerStage } from "../models/training/stages.ts";
+import { planCost, profile, recipeName } from "../mod.ts";
 import { gemm } from "./gemm.ts";
-import { comparison, measurement, quantile, type Row, takeTurns } from "./harness.ts";
-import { randomCodes, type Trainer, trainer } from "./training.ts";
+import {
+  comparison,
+  type Contestant,
+  measurement,
+  quantile,
+  type Row,
+  run,
+  takeTurns,
+} from "./harness.ts";
+import { jaxFmtTraining } from "./peers/jax_fmt.ts";
+import { torch } from "./peers/torch.ts";
+import {
+  decidedParameters,
+  firstSteps,
+  fmtCase,
+  fmtStage,
+  type Trainer,
+  trainer,
+} from "./training.ts";
 
 const products = [
   "matmul",
@@ -34,14 +51,28 @@ async function productShare({ contestant }: Trainer): Promise<number> {
     .reduce((sum, { share }) => sum + share, 0);
 }
 
-async function rowsOf(name: string, step: Trainer): Promise<Row[]> {
-  const product = gemm(peakSize);
-  const [times, peakTimes] = await takeTurns([step.contestant, product]);
-  const ms = quantile(times!, 0.5);
-  const speed = planCost(step.plan).flops / 1e6 / ms;
+async function rowsOf(
+  name: string,
+  step: Trainer,
+  peers: readonly (Contestant | string)[],
+): Promise<Row[]> {
+  const rows = await run(
+    {
+      bench: "demo",
+      case: `${name} step`,
+      unit: "ms",
+      ours: step.contestant,
+      peers,
+      tolerance: 1e-4,
+    },
+    20,
+    2,
+  );
+  const [times, peakTimes] = await takeTurns([step.contestant, gemm(peakSize)], 20, 2);
+  const speed = planCost(step.plan).flops / 1e6 / quantile(times!, 0.5);
   const peak = 2 * peakSize ** 3 / 1e6 / quantile(peakTimes!, 0.5);
   return [
-    measurement("demo", `${name} step`, "ms", ms),
+    ...rows,
     measurement(
       "demo",
       `${name} step: share of products`,
@@ -57,14 +88,31 @@ async function rowsOf(name: string, step: Trainer): Promise<Row[]> {
   ];
 }
 
+async function modelRows({ model, recipe, training }: RunConfig): Promise<Row[]> {
+  const stage = fmtStage(model, recipeName(recipe), training.batchSize);
+  const params = decidedParameters(model);
+  const weights = await Deno.makeTempFile({ suffix: ".safetensors" });
+  const given = await fmtCase(model, stage, params, weights);
+  const peers = [
+    await torch({ case: "fmt training", times: firstSteps, ...given }),
+    await jaxFmtTraining(given, firstSteps),
+  ];
+  await Deno.remove(weights);
+  return await rowsOf("FMT", await trainer(stage, { params, sameBatch: true }), peers);
+}
+
+async function tokenizerRows(config: RunConfig): Promise<Row[]> {
+  const { size, classes } = config.data;
+  const shapes = generateShapes({ count: 1024, size, classes: 8, seed: 0 });
+  return await rowsOf(
+    "tokenizer",
+    await trainer(tokenizerStage(config, { ...shapes, classes })),
+    [],
+  );
+}
+
 /** The rows of this benchmark. */
 export async function rows(): Promise<Row[]> {
   const config = readConfig("mnist");
-  const shapes = generateShapes({ count: 1024, size: config.data.size, classes: 8, seed: 0 });
-  const data: ImageDataset = { ...shapes, classes: config.data.classes };
-  const codes = randomCodes(data.count * tokenCount(config.model), config.model.vocabulary);
-  return [
-    ...await rowsOf("FMT", await trainer(modelStage(config, data, () => Promise.resolve(codes)))),
-    ...await rowsOf("tokenizer", await trainer(tokenizerStage(config, data))),
-  ];
+  return [...await modelRows(config), ...await tokenizerRows(config)];
 }

@@ -1,13 +1,23 @@
 /** Training steps of the project's models as contestants. */
+import { saveTree } from "../models/training/checkpoint.ts";
 import { modelStage } from "../models/training/stages.ts";
 import type { Stage } from "../models/training/loop.ts";
 import { metricNames, type TrainingState, trainingStep } from "../models/training/step.ts";
 import { readConfig } from "../models/config/read.ts";
-import type { RunConfig } from "../models/config/schema.ts";
+import type { RunConfig, TrainingSettings } from "../models/config/schema.ts";
 import { type FmtConfig, tokenCount } from "../models/fmt/config.ts";
 import { type FmtParameters, fmtParameters } from "../models/fmt/network.ts";
 import { createParameters } from "../models/layers/parameter.ts";
-import { adamw, mul, normal, parseRecipe, planOf, randomKey, zeros } from "../mod.ts";
+import {
+  adamw,
+  mul,
+  type NestedArray,
+  normal,
+  parseRecipe,
+  planOf,
+  randomKey,
+  zeros,
+} from "../mod.ts";
 import { type Contestant, finished } from "./harness.ts";
 import { uniform } from "./transformer.ts";
 
@@ -89,6 +99,37 @@ export function fmtStage(model: FmtConfig, recipe: string, batchSize: number) {
   const data = { images: new Uint8Array(), labels, count, height: 0, width: 0, classes };
   const codes = randomCodes(count * tokenCount(model), vocabulary);
   return modelStage(run, data, () => Promise.resolve(codes));
+}
+
+/** A training of a Fully Masked Transformer as peers are told of it. */
+export interface FmtCase {
+  readonly model: FmtConfig;
+  /** A safetensors file of the first parameters. */
+  readonly weights: string;
+  /** The batch of every step, as `fmtInputs` makes it: rows of numbers by name. */
+  readonly inputs: Readonly<Record<string, NestedArray>>;
+  readonly settings: TrainingSettings;
+}
+
+/**
+ * Tells peers of a training.
+ *
+ * @param stage The training, as `fmtStage` makes it.
+ * @param params Its first parameters, which are written to a file.
+ * @param weights The file.
+ */
+export async function fmtCase(
+  model: FmtConfig,
+  stage: ReturnType<typeof fmtStage>,
+  params: FmtParameters,
+  weights: string,
+): Promise<FmtCase> {
+  await saveTree(weights, params, {});
+  const { key: _, ...inputs } = (await stage.batches())(0);
+  const rows = await Promise.all(
+    Object.entries(inputs).map(async ([name, x]) => [name, await x.toArray()] as const),
+  );
+  return { model, weights, inputs: Object.fromEntries(rows), settings: stage.settings };
 }
 
 /** Random tokens, always the same. */

@@ -3,33 +3,37 @@ import { type Contestant, onGpu } from "../harness.ts";
 import { sample, wave } from "../inputs.ts";
 import { initialValues, parameterShapes, randomIds, sizes } from "../transformer.ts";
 
-const backend = onGpu() ? "webgpu" : "wasm";
-const name = `jax-js 0.1.25 (${backend})`;
+const version = "0.1.25";
+const backend = () => onGpu() ? "webgpu" : "wasm";
+/** What rows call it. */
+export const jaxName = () => `jax-js ${version} (${backend()})`;
 // A specifier that is not a literal: the package is no dependency of the project.
-const specifier = ["npm:@jax-js/jax", "0.1.25"].join("@");
+const specifier = ["npm:@jax-js/jax", version].join("@");
 
+/** Its module and its arrays, of which we know no types. */
 // deno-lint-ignore no-explicit-any
-type Any = any;
-let loaded: Promise<Any> | undefined;
+export type Jax = any;
+let loaded: Promise<Jax> | undefined;
 
-function load(): Promise<Any> {
+/** Loads it; undefined if it is not installed. */
+export function loadJax(): Promise<Jax> {
   return loaded ??= import(specifier).then(async (jax) => {
     await jax.init();
-    jax.defaultDevice(backend);
+    jax.defaultDevice(backend());
     return jax;
   }).catch(() => undefined);
 }
 
 /** A jitted function of arrays as a contestant; its result stays on the device. */
 async function contestant(
-  make: (jax: Any) => () => Any,
+  make: (jax: Jax) => () => Jax,
   calls = 1,
 ): Promise<Contestant | string> {
-  const jax = await load();
-  if (!jax) return name;
+  const jax = await loadJax();
+  if (!jax) return jaxName();
   const work = make(jax);
   return {
-    name,
+    name: jaxName(),
     result: async () => sample(await work().data()),
     run: async () => {
       const start = performance.now();
@@ -48,7 +52,7 @@ export function jaxGemm(size: number, calls = 1): Promise<Contestant | string> {
   return contestant(({ numpy: np, jit }) => {
     const a = np.array(wave(size * size, 1)).reshape([size, size]);
     const b = np.array(wave(size * size, 2)).reshape([size, size]);
-    const product = jit((a: Any, b: Any) => np.matmul(a, b));
+    const product = jit((a: Jax, b: Jax) => np.matmul(a, b));
     return () => product(a.ref, b.ref);
   }, calls);
 }
@@ -58,7 +62,7 @@ export function jaxRows(op: string): Promise<Contestant | string> {
   return contestant(({ numpy: np, nn, jit }) => {
     const x = np.array(wave(4096 * 768, 1)).reshape([4096, 768]);
     const w = np.array(wave(768, 2)), b = np.array(wave(768, 3));
-    const work: Record<string, (x: Any, w: Any, b: Any) => Any> = {
+    const work: Record<string, (x: Jax, w: Jax, b: Jax) => Jax> = {
       "gelu(x*w+b)": (x, w, b) => nn.gelu(x.mul(w).add(b), { approximate: true }),
       "softmax": (x, w, b) => {
         w.dispose();
@@ -74,20 +78,20 @@ export function jaxRows(op: string): Promise<Contestant | string> {
 
 /** The training step of step.ts, the whole of it under jit; the results are the first losses. */
 export async function jaxStep(firstSteps: number): Promise<Contestant | string> {
-  const jax = await load();
-  if (!jax) return name;
+  const jax = await loadJax();
+  if (!jax) return jaxName();
   const { numpy: np, nn, jit, valueAndGrad } = jax;
   const { batch, tokens, vocabulary, width, heads, layers } = sizes;
   const shapes = parameterShapes();
   const names = shapes.map(([name]) => name);
-  const norm = (x: Any, g: Any, b: Any) => nn.standardize(x, -1).mul(g).add(b);
-  const loss = (p: Record<string, Any>, ids: Any, targets: Any) => {
+  const norm = (x: Jax, g: Jax, b: Jax) => nn.standardize(x, -1).mul(g).add(b);
+  const loss = (p: Record<string, Jax>, ids: Jax, targets: Jax) => {
     let x = np.matmul(nn.oneHot(ids, vocabulary), p.tok).reshape([batch, tokens, width]).add(p.pos)
       .reshape([batch * tokens, width]);
     for (let layer = 0; layer < layers; layer++) {
       const own = (name: string) => p[`${layer}.${name}`];
       const h = norm(x.ref, own("ln1_g"), own("ln1_b"));
-      const split = (h: Any, w: string, b: string) =>
+      const split = (h: Jax, w: string, b: string) =>
         np.matmul(h, own(w)).add(own(b)).reshape([batch, tokens, heads, width / heads])
           .transpose([0, 2, 1, 3]);
       const q = split(h.ref, "Wq", "bq"), k = split(h.ref, "Wk", "bk"), v = split(h, "Wv", "bv");
@@ -105,10 +109,10 @@ export async function jaxStep(firstSteps: number): Promise<Contestant | string> 
     return nn.logSoftmax(logits, -1).mul(nn.oneHot(targets, vocabulary)).sum()
       .mul(-1 / (batch * tokens));
   };
-  const step = jit((p: Any, m: Any, v: Any, ids: Any, targets: Any, c1: Any, c2: Any) => {
+  const step = jit((p: Jax, m: Jax, v: Jax, ids: Jax, targets: Jax, c1: Jax, c2: Jax) => {
     const held = Object.fromEntries(names.map((name) => [name, p[name].ref]));
     const [value, gradients] = valueAndGrad(loss)(held, ids, targets);
-    const next: Any = { p: {}, m: {}, v: {} };
+    const next: Jax = { p: {}, m: {}, v: {} };
     for (const name of names) {
       const g = gradients[name];
       next.m[name] = m[name].mul(0.9).add(g.ref.mul(0.1));
@@ -123,7 +127,7 @@ export async function jaxStep(firstSteps: number): Promise<Contestant | string> 
   const zeros = () => Object.fromEntries(shapes.map(([name, shape]) => [name, np.zeros(shape)]));
   const array = ([name, shape]: [string, number[]], i: number) =>
     [name, np.array(initialValues(name, shape, i)).reshape(shape)] as const;
-  let state: Any[] = [Object.fromEntries(shapes.map(array)), zeros(), zeros()];
+  let state: Jax[] = [Object.fromEntries(shapes.map(array)), zeros(), zeros()];
   const ids = np.array(randomIds(1)), targets = np.array(randomIds(2));
   let count = 0;
   const once = async () => {
@@ -143,7 +147,7 @@ export async function jaxStep(firstSteps: number): Promise<Contestant | string> 
     return loss;
   };
   return {
-    name,
+    name: jaxName(),
     async result() {
       const losses = [];
       for (let i = 0; i < firstSteps; i++) losses.push(await once());

@@ -25,22 +25,27 @@ def read_safetensors(path, device):
 
 
 class Tables:
-    """What depends on positions: rotary cosines and sines, and the queries' sines and cosines."""
+    """What depends on positions: rotary cosines and sines, and what is added to the queries."""
 
-    def __init__(self, model, device):
+    def __init__(self, model, weights, device):
         height, width = model["grid"]["height"], model["grid"]["width"]
         row, column = (x.reshape(-1, 1).astype(np.float64) for x in np.mgrid[:height, :width])
         quarter = model["dim"] // model["heads"] // 4
         speed = model["ropeBase"] ** (-np.arange(quarter) / quarter)
         angles = np.concatenate([row * speed, column * speed], 1)
         angles = np.concatenate([angles, np.zeros((1, 2 * quarter))])  # the condition is not turned
+        to_device = lambda x: torch.tensor(x, dtype=torch.float32).to(device)
+        self.cos, self.sin = to_device(np.cos(angles)), to_device(np.sin(angles))
+        self.cos[-1] *= model["classRope"] == "identity"
+        if model["queryPosition"] == "learned":
+            self.queries = weights["pos_embedding.weight"]
+            return
         quarter = model["dim"] // 4
         speed = 10000.0 ** (-np.arange(quarter) / quarter)
         parts = [f(place * speed) for place in (row, column) for f in (np.sin, np.cos)]
         amplitude = 2**0.5 * model["queryPositionScale"] * model["initScale"]
-        place = lambda x: torch.tensor(x, dtype=torch.float32).to(device)
-        self.cos, self.sin = place(np.cos(angles)), place(np.sin(angles))
-        self.queries = place(amplitude * np.concatenate(parts, 1))
+        amplitude *= model["queryPosition"] == "sincos"
+        self.queries = to_device(amplitude * np.concatenate(parts, 1))
 
     def rotation(self, positions):
         """Cosines and sines [1 or B, 1, n, D/2] of grid indices [1 or B, n]."""
@@ -91,7 +96,7 @@ class Network:
             layer = f"encoder.{i}"
             x = self.attend_self(layer, x, rotation, bias, remember)
             x = self.feed_forward(layer, x)
-        return x
+        return self.norm("encoder_norm", x) if self.model["encoderFinalNorm"] else x
 
     def decode(self, x, memory, rotation, memory_rotation, bias=None, cross_bias=None,
                remember=lambda name, k, v: (k, v)):
@@ -135,8 +140,8 @@ class Cache:
 def sampling(model, weights, labels, order, intervals, guidance, device, dtype="float32"):
     """Greedy sampling with guidance, one order for all images; the result is the tokens by grid index."""
     dtype = getattr(torch, dtype)
-    tables = Tables(model, device)
-    network = Network(model, {k: v.to(dtype) for k, v in read_safetensors(weights, device).items()})
+    weights = {k: v.to(dtype) for k, v in read_safetensors(weights, device).items()}
+    tables, network = Tables(model, weights, device), Network(model, weights)
     images, n = len(labels), len(order)
     order = torch.tensor(order, device=device)
     guided = guidance != 1
@@ -153,7 +158,7 @@ def sampling(model, weights, labels, order, intervals, guidance, device, dtype="
             memory_rotation = [t.to(dtype) for t in tables.rotation(places)]
             memory = network.encode(x, memory_rotation, remember=cache)
             places = order[None, start:start + size]
-            queries = (tables.queries[places] + network.weights["mask_embedding"]).to(dtype)
+            queries = (tables.queries[places] + weights["mask_embedding"]).to(dtype)
             rotation = [t.to(dtype) for t in tables.rotation(places)]
             logits = network.decode(queries.expand(len(labels), -1, -1), memory, rotation, memory_rotation,
                                     remember=cache)
@@ -175,9 +180,8 @@ def training(model, weights, inputs, settings, device, dtype="float32"):
     Inputs are those of fmtInputs: arrays of whole numbers, with one row for each image or one for all.
     With another dtype the products run in it (autocast); weights and AdamW stay f32.
     """
-    tables = Tables(model, device)
     params = {name: x.requires_grad_(True) for name, x in read_safetensors(weights, device).items()}
-    network = Network(model, params)
+    tables, network = Tables(model, params, device), Network(model, params)
     n = model["grid"]["height"] * model["grid"]["width"]
     given = {name: torch.tensor(x, device=device) for name, x in inputs.items()}
     labels, tokens, positions, targets = (given[x] for x in ("labels", "tokens", "positions", "targets"))
