@@ -13,6 +13,7 @@ import {
   comparison,
   type Contestant,
   measurement,
+  ownPeers,
   quantile,
   type Row,
   run,
@@ -95,7 +96,7 @@ async function modelRows({ model, recipe, training }: RunConfig): Promise<Row[]>
   const given = await fmtCase(model, stage, params, weights);
   const peers = [
     await torch({ case: "fmt training", times: firstSteps, ...given }),
-    await jaxFmtTraining(given, firstSteps),
+    ...await ownPeers(() => jaxFmtTraining(given, firstSteps)),
   ];
   await Deno.remove(weights);
   return await rowsOf("FMT", await trainer(stage, { params, sameBatch: true }), peers);

@@ -1,6 +1,6 @@
 /** Square matrix products of f32, 512 to 2048. */
 import { type DType, jit, matmul, type Tensor } from "../mod.ts";
-import { type Contestant, onGpu, type Row, run, timeJitted } from "./harness.ts";
+import { type Contestant, onGpu, ownPeers, type Row, run, timeJitted } from "./harness.ts";
 import { sample, waveTensor } from "./inputs.ts";
 import { jaxGemm } from "./peers/jax.ts";
 import { onnxGemm } from "./peers/onnx.ts";
@@ -39,10 +39,9 @@ export async function rows(): Promise<Row[]> {
         work: 2 * size ** 3 / 1e9,
         ours: gemm(size),
         peers: [
-          await jaxGemm(size),
+          ...await ownPeers(() => jaxGemm(size)),
           ...onGpu() ? [] : [
-            await tfjsGemm(size),
-            await onnxGemm(size, threads),
+            ...await ownPeers(() => tfjsGemm(size), () => onnxGemm(size, threads)),
             openblasGemm(size, threads),
           ],
           await torch({ case: "gemm", size }),

@@ -62,6 +62,13 @@ export function onGpu(): boolean {
   return name === "webgpu" && !description.endsWith("(software)");
 }
 
+/** Peers in JavaScript, which are measured beside our own kernels and not beside OpenBLAS. */
+export async function ownPeers(
+  ...peers: (() => Promise<Contestant | string>)[]
+): Promise<(Contestant | string)[]> {
+  return deviceName().includes("+") ? [] : await Promise.all(peers.map((peer) => peer()));
+}
+
 /** A row of one number, which is null if it could not be measured here. */
 export function measurement(
   bench: string,

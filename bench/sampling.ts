@@ -24,7 +24,7 @@ import {
   run,
 } from "./harness.ts";
 import * as inputs from "./inputs.ts";
-import { torch } from "./peers/torch.ts";
+import { torch, type TorchCase } from "./peers/torch.ts";
 import { decidedParameters } from "./training.ts";
 
 const small = {
@@ -61,6 +61,18 @@ export function greedy(
     guidance,
     greedy: true,
   };
+}
+
+/** The same for PyTorch; parameters are written to a file. */
+export async function samplingCase(
+  model: FmtConfig,
+  params: FmtParameters,
+  { labels, order, intervals }: ReturnType<typeof greedy>,
+  weights: string,
+): Promise<TorchCase> {
+  await saveTree(weights, params, {});
+  const arrays = { labels, order: [...order], intervals: [...intervals] };
+  return { case: "fmt sampling", model, weights, ...arrays, guidance };
 }
 
 /** Sampling with a cache. */
@@ -115,7 +127,6 @@ export async function rows(): Promise<Row[]> {
   for (const side of sides) {
     const model = fmt({ ...small, grid: { height: side, width: side } });
     const params = decidedParameters(model, seed);
-    await saveTree(weights, params, {});
     for (const steps of stepCounts) {
       const options = greedy(model, steps, 1);
       const ours = sampler(model, params, options);
@@ -129,17 +140,7 @@ export async function rows(): Promise<Row[]> {
         case: name,
         unit: "ms",
         ours,
-        peers: [
-          await torch({
-            case: "fmt sampling",
-            model,
-            weights,
-            labels: options.labels,
-            order: [...options.order],
-            intervals: [...options.intervals],
-            guidance,
-          }),
-        ],
+        peers: [await torch(await samplingCase(model, params, options, weights))],
         tolerance: 0,
       }, ...isLong ? [5, 1] : [20, 2]);
       const own = measurement("sampling", name, "ms", rows[0]!.ours);
