@@ -123,7 +123,7 @@ export async function trainingRows(name: string, model: FmtConfig, batchSize: nu
   const peers = [
     await torch(asked),
     await torch({ ...asked, dtype: "bfloat16" }, { tolerance: onlyTimed }),
-    await jaxFmtTraining(given, firstSteps).catch((error) => `jax-js (${error.message})`),
+    await jaxFmtTraining(given, firstSteps),
   ];
   await Deno.remove(weights);
   const rows = await run({

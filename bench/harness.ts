@@ -122,10 +122,11 @@ export async function finished(): Promise<void> {
  * @throws {Error} If a peer's result differs.
  */
 export async function run(contest: Contest, repetitions = 25, warmUps = 5): Promise<Row[]> {
-  const { ours, peers, unit, work = 0 } = contest;
-  const present = peers.filter((peer) => typeof peer !== "string");
+  const { ours, unit, work = 0 } = contest;
   const expected = await ours.result();
-  for (const peer of present) check(contest, peer, expected, await peer.result());
+  const peers: (Contestant | string)[] = [];
+  for (const peer of contest.peers) peers.push(await checked(contest, peer, expected));
+  const present = peers.filter((peer) => typeof peer !== "string");
   const everyone = [ours, ...present];
   const samples = await takeTurns(everyone, repetitions, warmUps);
   for (const one of everyone) one.close?.();
@@ -190,25 +191,33 @@ export async function takeTurns(
   return samples;
 }
 
-function check(
+/** A peer whose result agrees; one that fails (for want of memory, say) stands as its name. */
+async function checked(
   { bench, case: name, ...contest }: Contest,
-  peer: Contestant,
+  peer: Contestant | string,
   ours: Float32Array,
-  theirs: Float32Array,
-): void {
+): Promise<Contestant | string> {
+  if (typeof peer === "string") return peer;
+  let theirs: Float32Array;
+  try {
+    theirs = await peer.result();
+  } catch (error) {
+    console.error(`${bench} ${name}: ${peer.name} failed: ${error}`);
+    peer.close?.();
+    return `${peer.name}, which failed`;
+  }
   const { tolerance = contest.tolerance } = peer;
   let largest = 0, scale = 1e-6;
   for (let i = 0; i < ours.length; i++) {
     largest = Math.max(largest, Math.abs(ours[i]! - theirs[i]!));
     scale = Math.max(scale, Math.abs(ours[i]!));
   }
-  if (ours.length !== theirs.length || !(largest / scale <= tolerance)) {
-    throw new Error(
-      `${bench} ${name}: expected ${peer.name} to agree within ${tolerance} but found a difference of ${
-        largest / scale
-      }`,
-    );
-  }
+  if (ours.length === theirs.length && largest / scale <= tolerance) return peer;
+  throw new Error(
+    `${bench} ${name}: expected ${peer.name} to agree within ${tolerance} but found a difference of ${
+      largest / scale
+    }`,
+  );
 }
 
 /** The machine that a benchmark runs on, in one line. */
