@@ -6,7 +6,7 @@
 import { readConfig } from "../models/config/read.ts";
 import type { RunConfig } from "../models/config/schema.ts";
 import { generateShapes } from "../models/data/shapes.ts";
-import { tokenizerStage } from "../models/training/stages.ts";
+import { tokenizerStage } from "../models/training/tokenizer_stage.ts";
 import { planCost, profile, recipeName } from "../mod.ts";
 import { gemm } from "./gemm.ts";
 import {

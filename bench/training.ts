@@ -1,6 +1,6 @@
 /** Training steps of the project's models as contestants. */
 import { saveTree } from "../models/training/checkpoint.ts";
-import { modelStage } from "../models/training/stages.ts";
+import { modelStage } from "../models/training/model_stage.ts";
 import type { Stage } from "../models/training/loop.ts";
 import { metricNames, type TrainingState, trainingStep } from "../models/training/step.ts";
 import { readConfig } from "../models/config/read.ts";

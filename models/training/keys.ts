@@ -1,5 +1,6 @@
 /** Where the random numbers of a run come from. */
 import { foldIn, type Key, keyFromSeed } from "../../lib/random/threefry.ts";
+import { type Tensor, tensor } from "../../lib/tensor.ts";
 
 /** Beside the epochs, which are folded into the seed's key from 0. */
 const keysOfRun = 0xffffffff;
@@ -24,4 +25,9 @@ const purposes = ["tokenizer", "model", "training", "samples"] as const;
  */
 export function runKey(seed: number, purpose: typeof purposes[number]): Key {
   return foldIn(foldIn(keyFromSeed(seed), keysOfRun), purposes.indexOf(purpose));
+}
+
+/** A key as a tensor u32 [2], as programs of a device take it. */
+export function keyTensor(key: Key): Tensor {
+  return tensor(Uint32Array.from(key));
 }

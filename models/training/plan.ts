@@ -11,8 +11,9 @@ import { tokenCount } from "../fmt/config.ts";
 import { countParameters, type Parameter } from "../layers/parameter.ts";
 import type { Stage } from "./loop.ts";
 import type { StageName } from "./metrics.ts";
-import { modelStage, tokenizerStage } from "./stages.ts";
+import { modelStage } from "./model_stage.ts";
 import { metricNames, type TrainingState, trainingStep } from "./step.ts";
+import { tokenizerStage } from "./tokenizer_stage.ts";
 
 /** What a step of a training needs. */
 export interface StepPlan {

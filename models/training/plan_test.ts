@@ -10,7 +10,8 @@ import { generateShapes } from "../data/shapes.ts";
 import { tokenCount } from "../fmt/config.ts";
 import type { Stage } from "./loop.ts";
 import { planRun, planStage } from "./plan.ts";
-import { modelStage, tokenizerStage } from "./stages.ts";
+import { modelStage } from "./model_stage.ts";
+import { tokenizerStage } from "./tokenizer_stage.ts";
 import { metricNames, type TrainingState, trainingStep } from "./step.ts";
 
 const config = readConfig("smoke");

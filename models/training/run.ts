@@ -12,8 +12,9 @@ import { encodeImages, type VqParameters, vqParameters } from "../vq/vq.ts";
 import { loadTree } from "./checkpoint.ts";
 import { imageBatch, loadData } from "./data.ts";
 import { type StageProgress, train } from "./loop.ts";
+import { modelStage } from "./model_stage.ts";
 import { samplePicture, type TrainedRun } from "./samples.ts";
-import { modelStage, tokenizerStage } from "./stages.ts";
+import { tokenizerStage } from "./tokenizer_stage.ts";
 
 /** What a run is doing. */
 export type RunProgress = StageProgress | {

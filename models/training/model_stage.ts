@@ -1,6 +1,6 @@
-/** The two trainings of a run: the tokenizer on images, and the model on their codes. */
+/** The second training of a run: the model, on the codes of the images. */
 import { foldIn } from "../../lib/random/threefry.ts";
-import { type Tensor, tensor } from "../../lib/tensor.ts";
+import type { Tensor } from "../../lib/tensor.ts";
 import type { RunConfig } from "../config/schema.ts";
 import type { ImageDataset } from "../data/dataset.ts";
 import { tokenCount } from "../fmt/config.ts";
@@ -8,30 +8,9 @@ import { fmtInputs, fmtLoss, type FmtTrainingInputs } from "../fmt/fmt.ts";
 import { type FmtParameters, fmtParameters } from "../fmt/network.ts";
 import { init } from "../model.ts";
 import { dropLabels, makeTrainingBatch } from "../sar/batch.ts";
-import { vqLoss, type VqParameters, vqParameters } from "../vq/vq.ts";
-import { batchesOf, imageBatch } from "./data.ts";
-import { runKey } from "./keys.ts";
+import { batchesOf } from "./data.ts";
+import { keyTensor, runKey } from "./keys.ts";
 import type { Stage } from "./loop.ts";
-
-/** The training of the tokenizer. */
-export function tokenizerStage(
-  { tokenizer, tokenizerTraining: settings, seed }: RunConfig,
-  data: ImageDataset,
-): Stage<VqParameters, Tensor> {
-  const examples = batchesOf(data.count, settings.batchSize, seed);
-  return {
-    name: "tokenizer",
-    settings,
-    seed,
-    files: { weights: "tokenizer.safetensors", state: "tokenizer-optimizer.safetensors" },
-    parameters: () => vqParameters(tokenizer),
-    init: () => init(tokenizer, keyTensor(runKey(seed, "tokenizer"))),
-    batches: () => Promise.resolve((step) => imageBatch(data, examples(step))),
-    loss: (params, images) => ({ ...vqLoss(tokenizer, params, images) }),
-    losses: ["loss", "reconstruction", "codebook"],
-    rate: { name: "imagesPerSecond", perStep: settings.batchSize },
-  };
-}
 
 /**
  * The training of the model.
@@ -76,8 +55,4 @@ export function modelStage(
     losses: ["loss"],
     rate: { name: "tokensPerSecond", perStep: settings.batchSize * tokens },
   };
-}
-
-function keyTensor(key: readonly [number, number]): Tensor {
-  return tensor(Uint32Array.from(key));
 }
