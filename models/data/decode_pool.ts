@@ -5,7 +5,7 @@ import type { DecodeRequest, DecodeResult } from "./decode_worker.ts";
 export interface DecodePool extends Disposable {
   /** Decodes an image as soon as a worker is free, requests in turn. */
   decode(request: DecodeRequest): Promise<DecodeResult>;
-  /** Ends the workers; what has not been decoded never will be. */
+  /** Ends the workers, each after the image it decodes; what has not been decoded by then never will be. */
   close(): void;
 }
 
@@ -33,11 +33,11 @@ interface Job {
  * ```
  */
 export function openDecodePool(workers: number): DecodePool {
-  const running = new Set<Worker>();
   const idle: Worker[] = [];
   const waiting: Job[] = [];
   const current = new Map<Worker, Job>();
   let failure: Error | undefined;
+  let isClosed = false;
 
   const assign = () => {
     while (idle.length > 0 && waiting.length > 0) {
@@ -49,8 +49,8 @@ export function openDecodePool(workers: number): DecodePool {
   const start = () => {
     const worker = new Worker(new URL("./decode_worker.ts", import.meta.url), { type: "module" });
     let isReady = false;
-    running.add(worker);
     worker.onmessage = ({ data }: MessageEvent<DecodeResult | "ready">) => {
+      if (isClosed) return worker.terminate();
       isReady = true;
       if (data !== "ready") current.get(worker)?.resolve(data);
       current.delete(worker);
@@ -60,7 +60,7 @@ export function openDecodePool(workers: number): DecodePool {
     worker.onerror = (event) => {
       event.preventDefault();
       worker.terminate();
-      running.delete(worker);
+      if (isClosed) return;
       if (isReady) {
         current.get(worker)?.resolve({ broken: `its decoder stopped: ${event.message}` });
         current.delete(worker);
@@ -72,8 +72,9 @@ export function openDecodePool(workers: number): DecodePool {
     };
   };
   const close = () => {
-    for (const worker of running) worker.terminate();
-    running.clear();
+    isClosed = true;
+    // A busy worker ends with its next message: Deno panics where a worker dies that is compiling its decoder.
+    for (const worker of idle) worker.terminate();
     idle.length = waiting.length = 0;
   };
   for (let i = 0; i < workers; i++) start();
