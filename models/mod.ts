@@ -73,7 +73,12 @@ export { parseRecipe, PRESETS, type Recipe, type RecipeInput, recipeName } from 
 export { type Stage, type StageProgress, train } from "./training/loop.ts";
 export { openRun, type RunProgress, trainRun } from "./training/run.ts";
 export { sampleImages, samplePicture, type TrainedRun } from "./training/samples.ts";
-export { type Losses, type TrainingState, trainingStep } from "./training/step.ts";
+export {
+  type AfterUpdate,
+  type Losses,
+  type TrainingState,
+  trainingStep,
+} from "./training/step.ts";
 export { multiscaleVq, type MultiscaleVqConfig, scalePresets } from "./var/config.ts";
 export { scaleRecipe } from "./var/recipe.ts";
 export {

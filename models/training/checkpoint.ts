@@ -70,11 +70,12 @@ export interface Progress {
 /** Writes the whole state of a training in one file, so that it is of one step always. */
 export async function saveState<P>(
   path: string,
-  { params, optimizer, average }: TrainingState<P>,
+  { params, optimizer, average, buffers }: TrainingState<P>,
   progress: Progress,
 ): Promise<void> {
   const { mean, variance } = optimizer;
-  await saveTree(path, { params, mean, variance, ...(average ? { average } : {}) }, {
+  const optional = { ...(average ? { average } : {}), ...(buffers ? { buffers } : {}) };
+  await saveTree(path, { params, mean, variance, ...optional }, {
     step: String(progress.step),
     seed: String(progress.seed),
   });
@@ -84,23 +85,27 @@ export async function saveState<P>(
  * Reads the state of a training.
  *
  * @param path The file.
- * @param parameters Describes the parameters P.
+ * @param described `parameters` describes the parameters P, `buffers` the buffers if there are any.
  * @param hasAverage Whether there is a moving average.
  * @returns The state, and the steps made.
  * @throws {TypeError} If the file is of another model; {RangeError} if it does not say how many steps were made.
  */
-export async function loadState<P>(
+export async function loadState<P, Buffers = unknown>(
   path: string,
-  parameters: () => unknown,
+  { parameters, buffers: describeBuffers }: {
+    readonly parameters: () => unknown;
+    readonly buffers?: () => unknown;
+  },
   hasAverage: boolean,
-): Promise<{ state: TrainingState<P>; step: number }> {
+): Promise<{ state: TrainingState<P, Buffers>; step: number }> {
   const { tensors, metadata } = await loadTree(path, {
     params: parameters(),
     mean: parameters(),
     variance: parameters(),
     ...(hasAverage ? { average: parameters() } : {}),
+    ...(describeBuffers ? { buffers: describeBuffers() } : {}),
   });
-  const { params, mean, variance, average } = tensors as unknown as Record<string, P>;
+  const { params, mean, variance, average, buffers } = tensors as unknown as Record<string, P>;
   if (!/^\d{1,9}$/.test(metadata.step ?? "")) {
     throw new RangeError(
       `loadState: expected metadata.step to be a whole number but found ${metadata.step} in ${path}`,
@@ -112,6 +117,7 @@ export async function loadState<P>(
       params: params!,
       optimizer: { step: tensor(step, { dtype: "i32" }), mean: mean!, variance: variance! },
       ...(average ? { average } : {}),
+      ...(buffers ? { buffers: buffers as unknown as Buffers } : {}),
     },
     step,
   };

@@ -12,7 +12,11 @@ Deno.test("a state is read back; one without a whole number of steps is refused"
   const params = { w: tensor([1, 2]) };
   const state = { params, optimizer: adamw.init(params) };
   const load = () =>
-    loadState<typeof params>(path, () => ({ w: new Parameter([2], "ones") }), false);
+    loadState<typeof params>(
+      path,
+      { parameters: () => ({ w: new Parameter([2], "ones") }) },
+      false,
+    );
   await saveState(path, state, { step: 12, seed: 0 });
   const found = await load();
   assertEquals([found.step, await found.state.optimizer.step.item()], [12, 12]);

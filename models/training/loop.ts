@@ -5,10 +5,16 @@ import { adamw } from "../../ops/optimizers/adamw.ts";
 import type { TrainingSettings } from "../config/schema.ts";
 import { loadState, saveState, saveTree } from "./checkpoint.ts";
 import { appendMetrics, type Metrics, type StageName, trimMetrics } from "./metrics.ts";
-import { type Losses, metricNames, type TrainingState, trainingStep } from "./step.ts";
+import {
+  type AfterUpdate,
+  type Losses,
+  metricNames,
+  type TrainingState,
+  trainingStep,
+} from "./step.ts";
 
 /** What is trained, and on what. */
-export interface Stage<P, Batch> {
+export interface Stage<P, Batch, Buffers = unknown> {
   readonly name: StageName;
   readonly settings: TrainingSettings;
   readonly seed: number;
@@ -20,7 +26,15 @@ export interface Stage<P, Batch> {
   init(): P;
   /** Makes ready what gives the inputs of a step, counted from 0; called only if there are steps to make. */
   batches(): Promise<(step: number) => Batch>;
-  loss(params: P, batch: Batch): Losses;
+  loss(params: P, batch: Batch, buffers: Buffers): Losses;
+  /** What else goes on from step to step, if there is anything; see {@link AfterUpdate}. */
+  readonly buffers?: {
+    /** Describes them. */
+    parameters(): unknown;
+    /** First buffers. */
+    init(): Buffers;
+    readonly update: AfterUpdate<P, Batch, Buffers>;
+  };
   /** The names of the losses. */
   readonly losses: readonly string[];
   /** How much a step works through, for the log: such as `{ name: "tokensPerSecond", perStep: 3136 }`. */
@@ -48,8 +62,8 @@ export interface StageProgress {
  * @throws {Error} If `skipLimit` steps in a row had a loss or gradient that is not finite; it is noticed when the
  * metrics are read, before anything is saved.
  */
-export async function train<P, Batch>(
-  stage: Stage<P, Batch>,
+export async function train<P, Batch, Buffers = unknown>(
+  stage: Stage<P, Batch, Buffers>,
   folder: string,
   report: (progress: StageProgress) => void = () => {},
   signal?: AbortSignal,
@@ -57,7 +71,12 @@ export async function train<P, Batch>(
   const { name, settings: { steps, logEvery, checkpointEvery, skipLimit } } = stage;
   const logPath = `${folder}/metrics.jsonl`;
   const names = metricNames(stage.losses);
-  const trainStep = trainingStep(stage.loss, stage.losses, stage.settings);
+  const trainStep = trainingStep(
+    stage.loss,
+    stage.losses,
+    stage.settings,
+    stage.buffers?.update,
+  );
 
   let { state, step } = await startingState(stage, folder);
   let history = zeros([logEvery, names.length]);
@@ -106,24 +125,31 @@ export async function train<P, Batch>(
 }
 
 /** The state of the last checkpoint, or the first state. */
-async function startingState<P, Batch>(
-  stage: Stage<P, Batch>,
+async function startingState<P, Batch, Buffers>(
+  stage: Stage<P, Batch, Buffers>,
   folder: string,
-): Promise<{ state: TrainingState<P>; step: number }> {
-  const hasAverage = stage.settings.average > 0;
+): Promise<{ state: TrainingState<P, Buffers>; step: number }> {
+  const { buffers, settings, parameters } = stage;
+  const hasAverage = settings.average > 0;
+  const described = { parameters, buffers: buffers?.parameters };
   try {
-    return await loadState<P>(`${folder}/${stage.files.state}`, stage.parameters, hasAverage);
+    return await loadState<P, Buffers>(`${folder}/${stage.files.state}`, described, hasAverage);
   } catch (error) {
     if (!(error instanceof Deno.errors.NotFound)) throw error;
   }
   const params = stage.init();
-  const state = { params, optimizer: adamw.init(params) };
-  return { state: hasAverage ? { ...state, average: stage.init() } : state, step: 0 };
+  const state = {
+    params,
+    optimizer: adamw.init(params),
+    ...(hasAverage ? { average: stage.init() } : {}),
+    ...(buffers ? { buffers: buffers.init() } : {}),
+  };
+  return { state, step: 0 };
 }
 
 /** Writes the weights to be used, and then the state, which a training continues from. */
-async function save<P, Batch>(
-  { files, seed }: Stage<P, Batch>,
+async function save<P, Batch, Buffers>(
+  { files, seed }: Stage<P, Batch, Buffers>,
   folder: string,
   state: TrainingState<P>,
   step: number,

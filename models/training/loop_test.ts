@@ -3,7 +3,7 @@ import { assert, assertAlmostEquals, assertEquals, assertRejects } from "@std/as
 import { closeDevices, openDevice } from "../../lib/device.ts";
 import { readSafetensors } from "../../lib/formats/safetensors.ts";
 import { type Tensor, tensor } from "../../lib/tensor.ts";
-import { mul, sub } from "../../ops/arithmetic.ts";
+import { add, mul, sub } from "../../ops/arithmetic.ts";
 import { sqrt } from "../../ops/math.ts";
 import { mean } from "../../ops/reduce.ts";
 import { square } from "../../ops/power.ts";
@@ -135,6 +135,40 @@ Deno.test("a skipped step leaves parameters, means and average to the bit", () =
       saved.push(await tensors(`${folder}/state.safetensors`));
     }
     assertEquals(saved[1], saved[0]);
+  }));
+
+Deno.test("buffers go on after the optimizer: saved, resumed, logged, and as they were in a skipped step", () =>
+  inFolder(async (folder) => {
+    // Counts good steps, and sets a second parameter, which has no gradient, to the count.
+    type Counted = { w: Tensor; seen: Tensor };
+    const counting = (steps: number): Stage<Counted, Tensor, { count: Tensor }> => ({
+      ...stage({ ...options, weightDecay: 0, average: 0, steps }),
+      parameters: () => ({ w: new Parameter([2, 2], "ones"), seen: new Parameter([], "zeros") }),
+      init: () => ({ w: tensor([[1, 2], [3, 4]]), seen: tensor(0) }),
+      batches: () => Promise.resolve((step) => tensor(step === 2 ? NaN : step)),
+      losses: ["loss", "before", "after"],
+      loss: ({ w }, target, { count }) => ({ loss: mean(square(sub(w, target))), before: count }),
+      buffers: {
+        parameters: () => ({ count: new Parameter([], "zeros") }),
+        init: () => ({ count: tensor(0) }),
+        update(params, { count }) {
+          const next = add(count, 1);
+          return {
+            params: { ...params, seen: next },
+            buffers: { count: next },
+            metrics: { after: next },
+          };
+        },
+      },
+    });
+    for (const steps of [4, 7]) {
+      const { seen } = await train(counting(steps), folder);
+      assertEquals(await seen.item(), steps - 1);
+    }
+    const state = await tensors(`${folder}/state.safetensors`);
+    assertEquals(Array.from(state["buffers.count"]!.data as Float32Array), [6]);
+    const last = (await readMetrics(`${folder}/metrics.jsonl`)).at(-1)!;
+    assertEquals([last.before, last.after], [5, 6]);
   }));
 
 Deno.test("a log is cut back to the step that training continues from", () =>

@@ -28,7 +28,7 @@ export interface StepPlan {
     readonly optimizer: number;
     readonly average: number;
     readonly batch: number;
-    /** Metrics, constants and results. */
+    /** Buffers, metrics, constants and results. */
     readonly other: number;
     /** All that lives only within a step: activations, gradients. */
     readonly temporaries: number;
@@ -82,19 +82,23 @@ export async function planRun(config: RunConfig): Promise<StepPlan[]> {
  * @param stage The training, whose batches have the shapes of the real ones.
  * @returns What a step of it needs.
  */
-export async function planStage<P, Batch>(stage: Stage<P, Batch>): Promise<StepPlan> {
+export async function planStage<P, Batch, Buffers>(
+  stage: Stage<P, Batch, Buffers>,
+): Promise<StepPlan> {
   const { name, settings, losses } = stage;
-  const parameters = () =>
-    treeMap(({ shape }: Parameter) => placeholder(shape), stage.parameters()) as P;
-  const state: TrainingState<P> = {
+  const placeholders = (described: unknown) =>
+    treeMap(({ shape }: Parameter) => placeholder(shape), described);
+  const parameters = () => placeholders(stage.parameters()) as P;
+  const state: TrainingState<P, Buffers> = {
     params: parameters(),
     optimizer: { step: placeholder([], "i32"), mean: parameters(), variance: parameters() },
     ...(settings.average > 0 ? { average: parameters() } : {}),
+    ...(stage.buffers ? { buffers: placeholders(stage.buffers.parameters()) as Buffers } : {}),
   };
   const history = placeholder([settings.logEvery, metricNames(losses).length]);
   const batchAt = await stage.batches();
   const batch = treeMap(({ shape, dtype }: Tensor) => placeholder(shape, dtype), batchAt(0));
-  const step = trainingStep(stage.loss, losses, settings);
+  const step = trainingStep(stage.loss, losses, settings, stage.buffers?.update);
   const plan = planOf(step, [state, history, batch], { donate: [0, 1] });
 
   const report = memoryReport(plan);

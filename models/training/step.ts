@@ -1,4 +1,4 @@
-/** One training step as a compiled program: gradient, clipping, AdamW, moving average, and a row of metrics. */
+/** One training step as a compiled program: gradient, clipping, AdamW, moving average, buffers, and a row of metrics. */
 import type { Tensor } from "../../lib/tensor.ts";
 import { jit, type Jitted } from "../../lib/transforms/jit.ts";
 import { valueAndGrad } from "../../lib/transforms/vjp.ts";
@@ -24,21 +24,42 @@ import { where } from "../../ops/where.ts";
 import type { TrainingSettings } from "../config/schema.ts";
 
 /** All that a training carries from step to step. */
-export interface TrainingState<P> {
+export interface TrainingState<P, Buffers = unknown> {
   readonly params: P;
   /** Its `step` counts the steps made. */
   readonly optimizer: AdamWState<P>;
   /** Moving average of the parameters, if there is one. */
   readonly average?: P;
+  /** What else goes on from step to step, if there is anything: f32 tensors that the optimizer does not move. */
+  readonly buffers?: Buffers;
 }
 
-/** A scalar to be minimized as `loss`, and others to be logged. */
+/**
+ * A scalar to be minimized as `loss`, others to be logged, and what {@link AfterUpdate} needs of the batch: tensors
+ * whose first axis is along the batch.
+ */
 export type Losses = { readonly loss: Tensor } & Readonly<Record<string, Tensor>>;
 
+/**
+ * What a step does after the optimizer, in the same program: moves buffers, and parameters that no gradient moves.
+ *
+ * @param params Parameters that the optimizer gave.
+ * @param buffers Buffers of the step before.
+ * @param found What the loss returned.
+ * @param batch The batch.
+ * @returns Both after the step, and scalars to be logged.
+ */
+export type AfterUpdate<P, Batch, Buffers = unknown> = (
+  params: P,
+  buffers: Buffers,
+  found: Losses,
+  batch: Batch,
+) => { params: P; buffers: Buffers; metrics?: Readonly<Record<string, Tensor>> };
+
 /** The compiled step; state and history are donated. */
-export type TrainingStep<P, Batch> = Jitted<
-  [state: TrainingState<P>, history: Tensor, batch: Batch],
-  { state: TrainingState<P>; history: Tensor }
+export type TrainingStep<P, Batch, Buffers = unknown> = Jitted<
+  [state: TrainingState<P, Buffers>, history: Tensor, batch: Batch],
+  { state: TrainingState<P, Buffers>; history: Tensor }
 >;
 
 /** The learning rate by step, counted from 0, computed on the device. */
@@ -63,12 +84,13 @@ export function metricNames(losses: readonly string[]): string[] {
  * The metrics of step t go to row t mod R of a history f32 [R, M] that stays on the device, so that the host reads
  * many steps at once and none waits for it.
  *
- * A step whose loss or gradient norm is not finite is skipped: parameters, means and average stay as they are. The
+ * A step whose loss or gradient norm is not finite is skipped: parameters, means, average and buffers stay as they are. The
  * device decides that itself; such a step is counted like any other.
  *
- * @param loss Losses of parameters and a batch.
+ * @param loss Losses of parameters, a batch, and the buffers if there are any.
  * @param losses The names of the losses, in the order of the history's columns.
  * @param settings Of AdamW, its learning rate, clipping and average.
+ * @param afterUpdate What moves buffers, and parameters that no gradient moves.
  * @returns A function of state, history and batch.
  *
  * @example
@@ -92,20 +114,21 @@ export function metricNames(losses: readonly string[]): string[] {
  * assert(await state.params.x.item() > 1);
  * ```
  */
-export function trainingStep<P, Batch>(
-  loss: (params: P, batch: Batch) => Losses,
+export function trainingStep<P, Batch, Buffers = unknown>(
+  loss: (params: P, batch: Batch, buffers: Buffers) => Losses,
   losses: readonly string[],
   settings: TrainingSettings,
-): TrainingStep<P, Batch> {
+  afterUpdate?: AfterUpdate<P, Batch, Buffers>,
+): TrainingStep<P, Batch, Buffers> {
   const { beta1, beta2, epsilon, weightDecay, clip, average: decay } = settings;
   const rateAt = learningRate(settings);
-  const lossAndGradient = valueAndGrad((params: P, batch: Batch) => {
-    const found = loss(params, batch);
+  const lossAndGradient = valueAndGrad((params: P, batch: Batch, buffers: Buffers) => {
+    const found = loss(params, batch, buffers);
     return [found.loss, found] as const;
   }, { hasAux: true });
 
-  return jit(function trainingStep({ params, optimizer, average }, history, batch) {
-    const [[, found], gradients] = lossAndGradient(params, batch);
+  return jit(function trainingStep({ params, optimizer, average, buffers }, history, batch) {
+    const [[, found], gradients] = lossAndGradient(params, batch, buffers as Buffers);
     const norm = globalNorm(gradients);
     const clipped = clip > 0 ? clipByGlobalNorm(gradients, clip, norm) : gradients;
     const isGood = logicalAnd(isFinite(found.loss), isFinite(norm));
@@ -113,14 +136,17 @@ export function trainingStep<P, Batch>(
     const unlessSkipped = <T>(next: T, now: T): T =>
       treeMap((x: Tensor, old: Tensor) => where(isGood, x, old), next, now);
     const rate = rateAt(optimizer.step);
-    const [updated, next] = adamw.update(params, clipped, optimizer, {
+    const [moved, next] = adamw.update(params, clipped, optimizer, {
       learningRate: rate,
       beta1,
       beta2,
       epsilon,
       weightDecay,
     });
-    const row = stack([...losses.map((name) => found[name]!), rate, norm, skipped]);
+    const after = buffers && afterUpdate?.(moved, buffers, found, batch);
+    const updated = after?.params ?? moved;
+    const logged: Readonly<Record<string, Tensor>> = { ...found, ...after?.metrics };
+    const row = stack([...losses.map((name) => logged[name]!), rate, norm, skipped]);
     const place = remainder(optimizer.step, history.shape[0]!);
     return {
       state: {
@@ -131,6 +157,7 @@ export function trainingStep<P, Batch>(
           variance: unlessSkipped(next.variance, optimizer.variance),
         },
         ...(average ? { average: unlessSkipped(ema(average, updated, decay), average) } : {}),
+        ...(buffers ? { buffers: unlessSkipped(after?.buffers ?? buffers, buffers) } : {}),
       },
       history: updateSlice(history, expandDims(row, 0), place, { axis: 0 }),
     };
