@@ -1,13 +1,7 @@
 /** `evaluate`: samples of a run, of a folder or a file against reference images. */
 import { dirname } from "node:path";
 import { datasetImages, type ImageSet, writeImages } from "../models/evaluation/images.ts";
-import {
-  classifier,
-  classifierFeatures,
-  loadClassifier,
-  saveClassifier,
-} from "../models/evaluation/classifier.ts";
-import { trainClassifier } from "../models/evaluation/classifier_training.ts";
+import { classifierOf } from "../models/evaluation/classifier_training.ts";
 import {
   evaluate,
   type Evaluation,
@@ -36,9 +30,6 @@ export interface EvaluateOptions extends SamplingOptions {
 
 /** The most images of a run's data that are a reference. */
 const mostReferences = 10_000;
-
-/** How many images a classifier sees in training, none more than 20 times. */
-const classifierImages = 64_000;
 
 /** Evaluates samples and prints the measures. */
 export async function evaluateCommand(samples: string, options: EvaluateOptions): Promise<void> {
@@ -91,26 +82,12 @@ async function featuresFor(
       "required option '--features <file>' not specified: weights of Inception or of a classifier",
     );
   }
-  const path = `${run}/classifier.safetensors`;
-  if (!await exists(path)) {
-    const config = await checked(() => readRunConfig(run));
-    const data = await loadData(config);
-    const { height, width, classes, count } = data;
-    const model = classifier({ height, width, classes });
-    const batchSize = Math.min(128, count);
-    const epochs = Math.min(20, Math.ceil(classifierImages / count));
-    const params = await trainClassifier(model, data, {
-      epochs,
-      batchSize,
-      onStep: async (step, steps, loss) => {
-        if (step % 50 === 0) await loss(); // lets the device catch up
-        progress.report({ stage: "classifier", step, steps });
-      },
-    });
-    await saveClassifier(path, model, params);
-  }
-  const { model, params } = await checkedFiles(() => loadClassifier(path));
-  return classifierFeatures(model, params);
+  const data = await checked(async () => loadData(await readRunConfig(run)));
+  return await checkedFiles(() =>
+    classifierOf(`${run}/classifier.safetensors`, data, (step, steps) => {
+      progress.report({ stage: "classifier", step, steps });
+    })
+  );
 }
 
 /** Images sampled from a run, classes in turn, and saved if asked for. */

@@ -11,10 +11,15 @@ import { epochOrder, type ImageDataset } from "../data/dataset.ts";
 import { createParameters } from "../layers/parameter.ts";
 import {
   applyClassifier,
+  classifier,
   type ClassifierConfig,
+  classifierFeatures,
   type ClassifierParameters,
   classifierParameters,
+  loadClassifier,
+  saveClassifier,
 } from "./classifier.ts";
+import type { FeatureExtractor } from "./features.ts";
 
 /** How a classifier is trained. */
 export interface ClassifierTraining {
@@ -92,6 +97,43 @@ export async function trainClassifier(
     await onStep?.(i + 1, epochs * perEpoch, () => loss.item());
   }
   return params;
+}
+
+/** How many images the classifier of a dataset sees in training, none more than 20 times. */
+const imagesSeen = 64_000;
+
+/**
+ * The features of a classifier of a dataset, which is trained the first time and kept in a file.
+ *
+ * @param path The `.safetensors` file that it is kept in.
+ * @param dataset Gray images with classes.
+ * @param report Told after each step of the training.
+ * @returns The extractor.
+ * @throws {TypeError} If the file holds something else.
+ */
+export async function classifierOf(
+  path: string,
+  dataset: ImageDataset,
+  report: (step: number, total: number) => void = () => {},
+): Promise<FeatureExtractor> {
+  try {
+    const { model, params } = await loadClassifier(path);
+    return classifierFeatures(model, params);
+  } catch (error) {
+    if (!(error instanceof Deno.errors.NotFound)) throw error;
+  }
+  const { height, width, classes, count } = dataset;
+  const model = classifier({ height, width, classes });
+  const params = await trainClassifier(model, dataset, {
+    epochs: Math.min(20, Math.ceil(imagesSeen / count)),
+    batchSize: Math.min(128, count),
+    onStep: async (step, total, loss) => {
+      if (step % 50 === 0) await loss(); // lets the device catch up
+      report(step, total);
+    },
+  });
+  await saveClassifier(path, model, params);
+  return classifierFeatures(model, params);
 }
 
 /** Images [B, H, W] and classes [B] of some indices. */

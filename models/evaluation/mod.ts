@@ -12,6 +12,7 @@ export {
 } from "./classifier.ts";
 export {
   classifierAccuracy,
+  classifierOf,
   type ClassifierTraining,
   trainClassifier,
 } from "./classifier_training.ts";
