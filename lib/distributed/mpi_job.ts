@@ -18,6 +18,7 @@ import { type DeviceChoice, openDevice } from "../device.ts";
 import { type Tensor, tensor } from "../tensor.ts";
 import { treeEntries } from "../tree.ts";
 import { type Mpi, openMpi } from "./mpi.ts";
+import { startOpenMpi } from "./open_mpi.ts";
 import { averageGradients, broadcastParameters } from "./parallel.ts";
 
 interface Params {
@@ -60,7 +61,7 @@ async function train(mpi: Mpi): Promise<Record<string, number[]>> {
 }
 
 /** Every call once. */
-function calls(mpi: Mpi): unknown {
+async function calls(mpi: Mpi): Promise<unknown> {
   const { rank } = mpi;
   const shared = new Float32Array(new SharedArrayBuffer(64), 16, 3).fill(rank + 1);
   mpi.allreduce(shared, "sum");
@@ -70,16 +71,26 @@ function calls(mpi: Mpi): unknown {
   mpi.broadcast(words, mpi.size - 1);
   mpi.barrier();
   const gathered = mpi.gather({ rank, text: "é".repeat(rank) });
-  return { sum: [...shared], mean: [large[0], large.at(-1)], words: [...words], gathered };
+  const started = [0, 1, 5_000_000].map((length) => new Float32Array(length).fill(rank));
+  await Promise.all(started.map((elements) => mpi.startAllreduce(elements, "mean")));
+  return {
+    sum: [...shared],
+    mean: [large[0], large.at(-1)],
+    words: [...words],
+    gathered,
+    shared: mpi.share({ rank }, 1),
+    started: [started[1]![0], started[2]![0], started[2]!.at(-1)],
+  };
 }
 
 const [job, device] = Deno.args;
+if (job === "error") startOpenMpi().broadcast(new Uint8Array(1), 7);
 const mpi = openMpi();
 await openDevice(device as DeviceChoice);
 switch (job) {
   case "train":
   case "calls": {
-    const results = mpi.gather(job === "train" ? await train(mpi) : calls(mpi));
+    const results = mpi.gather(await (job === "train" ? train : calls)(mpi));
     if (mpi.rank === 0) console.log(JSON.stringify(results));
     break;
   }

@@ -1,7 +1,14 @@
-import { assert, assertAlmostEquals, assertEquals, assertStringIncludes } from "@std/assert";
+import {
+  assert,
+  assertAlmostEquals,
+  assertEquals,
+  assertStringIncludes,
+  assertThrows,
+} from "@std/assert";
 import type { DeviceName } from "../backends/backend.ts";
 import { detectLauncher } from "./launcher.ts";
 import { openMpi } from "./mpi.ts";
+import { startOpenMpi } from "./open_mpi.ts";
 
 const hasMpi = await new Deno.Command("mpirun", { args: ["--version"], stdout: "null" }).output()
   .then(({ success }) => success, () => false);
@@ -55,6 +62,8 @@ Deno.test({
       mean: [0.5, 0.5],
       words: [1, 2],
       gathered: [{ rank: 0, text: "" }, { rank: 1, text: "é" }],
+      shared: { rank: 1 },
+      started: [0.5, 0.5, 0.5],
     };
     assertEquals(results, [expected, expected]);
   },
@@ -73,13 +82,44 @@ Deno.test({
   },
 });
 
+Deno.test({
+  name: "what MPI cannot do is an error with its words",
+  ignore: !hasMpi,
+  async fn() {
+    const { code, stderr } = await run(2, "error");
+    assert(code !== 0);
+    assertStringIncludes(
+      stderr,
+      "MPI_Bcast: expected success but found MPI_ERR_ROOT: invalid root",
+    );
+  },
+});
+
 Deno.test("the launcher is told by its variables", () => {
   const detect = (variables: Record<string, string>) => detectLauncher((name) => variables[name]);
   assertEquals(detect({}), undefined);
   assertEquals(detect({ SLURM_NTASKS: "4" }), undefined); // a batch script, not a step
-  assertEquals(detect({ SLURM_STEP_NUM_TASKS: "4" }), { name: "srun", size: 4 });
+  const task = { SLURM_STEP_NUM_TASKS: "4", PMIX_RANK: "0" };
+  assertEquals(detect(task), { name: "srun", size: 4 });
   const inside = { SLURM_STEP_NUM_TASKS: "1", OMPI_COMM_WORLD_SIZE: "8" };
   assertEquals(detect(inside), { name: "mpirun", size: 8 });
+});
+
+Deno.test("a launcher of another MPI, and srun without PMIx, are told what is wanted instead", () => {
+  const detect = (variables: Record<string, string>) => () => detectLauncher((n) => variables[n]);
+  assertThrows(detect({ PMI_SIZE: "2" }), Error, "expected Open MPI's mpirun but found PMI_SIZE=2");
+  const withoutPmix = { SLURM_STEP_NUM_TASKS: "4", PMI_SIZE: "4" };
+  assertThrows(detect(withoutPmix), Error, "run srun with --mpi=pmix");
+  assertEquals(detect({ SLURM_STEP_NUM_TASKS: "1" })(), { name: "srun", size: 1 });
+});
+
+Deno.test("without the library, the message says which one and how to get it", () => {
+  assertThrows(
+    () => startOpenMpi("libmpi-missing.so.40"),
+    Error,
+    "openMpi: expected to load libmpi-missing.so.40",
+  );
+  assertThrows(() => startOpenMpi("libmpi-missing.so.40"), Error, "apt-get install openmpi-bin");
 });
 
 Deno.test("a process alone is a job of one", () => {

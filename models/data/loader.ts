@@ -1,4 +1,5 @@
 // Batches of images from a folder, decoded and augmented by workers ahead of the training step.
+import { availableCores } from "../../lib/cores.ts";
 import { foldIn, keyFromSeed } from "../../lib/random/threefry.ts";
 import { type DataPosition, type Example, examples, positionAfter } from "./dataset.ts";
 import { type DecodePool, openDecodePool } from "./decode_pool.ts";
@@ -175,7 +176,7 @@ function checkedOptions(options: LoadOptions) {
     shuffle: options.shuffle ?? true,
     epochs: options.epochs ?? Infinity,
     start: options.start ?? { epoch: 0, place: 0 },
-    workers: options.workers ?? Math.min(Math.max(navigator.hardwareConcurrency - 1, 1), 16),
+    workers: options.workers ?? Math.min(Math.max(availableCores() - 1, 1), 16),
     prefetch: options.prefetch ?? 2,
     strict: options.strict ?? false,
     onBroken: options.onBroken ?? warnOfBroken,

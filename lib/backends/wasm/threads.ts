@@ -3,6 +3,7 @@
  *
  * @module
  */
+import { availableCores } from "../../cores.ts";
 import { environment } from "../../environment.ts";
 import {
   controlBytes,
@@ -60,7 +61,7 @@ export interface ThreadPool {
 /** The number of threads that the machine or, before it, `TESSERA_THREADS` suggests. */
 export function defaultThreads(): number {
   const text = environment("TESSERA_THREADS");
-  if (text === undefined || text === "") return navigator.hardwareConcurrency || 1;
+  if (text === undefined || text === "") return availableCores();
   const threads = Number(text);
   if (!Number.isInteger(threads) || threads < 1) {
     throw new RangeError(`TESSERA_THREADS: expected a positive integer but found "${text}"`);
