@@ -107,7 +107,7 @@ Deno.test("a page shows all text as text, and loads nothing", () => {
     to
   );
   assertEquals(links, ["data:image/png;base64,"]);
-  assertStringIncludes(html, "alt=\"<script>alert(&quot;1&quot;)</script>&amp;'".slice(0, 4));
+  assertStringIncludes(html, "alert(&quot;1&quot;)"); // in an attribute
 });
 
 Deno.test("a page refuses charts and images that are none", () => {
