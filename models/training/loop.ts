@@ -1,10 +1,12 @@
 /** The training loop: steps, readings of the losses, checkpoints. It continues where its last checkpoint is. */
 import { setImmediate } from "node:timers/promises";
+import type { Image } from "../../lib/formats/png.ts";
 import { zeros } from "../../ops/create.ts";
 import { adamw } from "../../ops/optimizers/adamw.ts";
 import type { TrainingSettings } from "../config/schema.ts";
 import { loadState, saveState, saveTree } from "./checkpoint.ts";
-import { appendMetrics, type Metrics, type StageName, trimMetrics } from "./metrics.ts";
+import { openLog } from "./log.ts";
+import type { Metrics, StageName } from "./metrics.ts";
 import {
   type AfterUpdate,
   type Losses,
@@ -12,6 +14,7 @@ import {
   type TrainingState,
   trainingStep,
 } from "./step.ts";
+import { summarize } from "./summarize.ts";
 
 /** What is trained, and on what. */
 export interface Stage<P, Batch, Buffers = unknown> {
@@ -39,6 +42,10 @@ export interface Stage<P, Batch, Buffers = unknown> {
   readonly losses: readonly string[];
   /** How much a step works through, for the log: such as `{ name: "tokensPerSecond", perStep: 3136 }`. */
   readonly rate: { readonly name: string; readonly perStep: number };
+  /** Pictures of what the parameters can do, every so many steps; 0 for never. They must change nothing. */
+  readonly pictures?: { readonly every: number; draw(params: P): Promise<Image> };
+  /** Called after each checkpoint. */
+  saved?(): Promise<void>;
 }
 
 /** Told after every step. */
@@ -68,8 +75,7 @@ export async function train<P, Batch, Buffers = unknown>(
   report: (progress: StageProgress) => void = () => {},
   signal?: AbortSignal,
 ): Promise<P> {
-  const { name, settings: { steps, logEvery, checkpointEvery, skipLimit } } = stage;
-  const logPath = `${folder}/metrics.jsonl`;
+  const { name, pictures, settings: { steps, logEvery, checkpointEvery, skipLimit } } = stage;
   const names = metricNames(stage.losses);
   const trainStep = trainingStep(
     stage.loss,
@@ -83,7 +89,7 @@ export async function train<P, Batch, Buffers = unknown>(
   let metrics: Metrics | undefined;
   if (step >= steps) return state.average ?? state.params;
   const batch = await stage.batches();
-  await trimMetrics(logPath, name, step);
+  const log = await openLog(folder, name, step);
   report({ stage: name, step, steps });
   let skippedInARow = 0;
   let read = { step, time: performance.now() };
@@ -92,7 +98,8 @@ export async function train<P, Batch, Buffers = unknown>(
     step++;
     await setImmediate(); // signals come in between steps
     const saves = step % checkpointEvery === 0 || step === steps || signal?.aborted;
-    if (saves || step % logEvery === 0) {
+    const draws = pictures && pictures.every > 0 && step % pictures.every === 0;
+    if (saves || draws || step % logEvery === 0) {
       const values = await history.data();
       const time = performance.now();
       const rows = Array.from({ length: step - read.step }, (_, i) => {
@@ -111,14 +118,16 @@ export async function train<P, Batch, Buffers = unknown>(
         }
       }
       metrics = summarize(stage, step, names, rows, (time - read.time) / rows.length);
-      await appendMetrics(logPath, [metrics]);
+      await log.add(metrics);
       read = { step, time };
     }
+    if (draws) await log.addPicture(step, await pictures!.draw(state.average ?? state.params));
     if (saves) {
       await save(stage, folder, state, step);
-      read.time = performance.now();
-      signal?.throwIfAborted();
+      await stage.saved?.();
     }
+    if (saves || draws) read.time = performance.now(); // their time is not the steps'
+    if (saves) signal?.throwIfAborted();
     report({ stage: name, step, steps, metrics });
   }
   return state.average ?? state.params;
@@ -158,39 +167,4 @@ async function save<P, Batch, Buffers>(
     step: String(step),
   });
   await saveState(`${folder}/${files.state}`, state, { step, seed });
-}
-
-/**
- * A line of the log: means of the losses over the steps since the last, without those skipped, their number, and
- * the other metrics of the last step.
- */
-function summarize(
-  { name: stage, losses, rate }: Pick<Stage<unknown, never>, "name" | "losses" | "rate">,
-  step: number,
-  names: readonly string[],
-  rows: readonly ArrayLike<number>[],
-  ms: number,
-): Metrics {
-  const skipped = names.indexOf("skipped");
-  const made = rows.filter((row) => row[skipped] === 0);
-  const mean = (rows: readonly ArrayLike<number>[], column: number) =>
-    rows.reduce((sum, row) => sum + row[column]!, 0) / rows.length;
-  const values = names.map((name, column) => {
-    if (column === skipped) return rows.length - made.length;
-    if (!losses.includes(name)) return rows.at(-1)![column]!;
-    return mean(made.length > 0 ? made : rows, column);
-  });
-  const found = Object.fromEntries(names.map((name, i) => [name, round(values[i]!)]));
-  return {
-    stage,
-    step,
-    ...found,
-    [rate.name]: round(rate.perStep * 1000 / ms),
-    ms: round(ms),
-  } as unknown as Metrics;
-}
-
-/** Six digits are more than a reader needs. */
-function round(value: number): number {
-  return Number(value.toPrecision(6));
 }

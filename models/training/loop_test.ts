@@ -96,7 +96,8 @@ Deno.test("a loss that is no number stops the training before it is saved", () =
       loss: ({ w }: Params) => ({ loss: mean(mul(w, NaN)) }),
     };
     await assertRejects(() => train(broken, folder), Error, "finite loss but found NaN");
-    assertEquals([...Deno.readDirSync(folder)].map(({ name }) => name), ["metrics.jsonl"]);
+    const files = [...Deno.readDirSync(folder)].map(({ name }) => name);
+    assertEquals(files.filter((name) => !/tfevents/.test(name)), ["metrics.jsonl"]);
   }));
 
 Deno.test("steps without a finite loss or gradient are skipped and counted", () =>
@@ -181,4 +182,33 @@ Deno.test("a log is cut back to the step that training continues from", () =>
     assertEquals((await Deno.readTextFile(path)).trim().split("\n"), all.slice(0, 2));
     await trimMetrics(path, "tokenizer", 0);
     assertEquals(await Deno.readTextFile(path), "");
+  }));
+
+Deno.test("pictures come every so many steps, from the average, and change nothing", () =>
+  inFolder(async (folder) => {
+    const draws: unknown[] = [];
+    const drawing = (every: number): Stage<Params, Tensor> => ({
+      ...stage({ ...options, steps: 7 }),
+      pictures: {
+        every,
+        async draw({ w }) {
+          draws.push(await add(w, 0).toArray());
+          return { width: 1, height: 1, channels: 1, data: new Uint8Array(1) };
+        },
+      },
+    });
+    const [never, often] = [`${folder}/never`, `${folder}/often`];
+    for (const path of [never, often]) await Deno.mkdir(path);
+    await train(drawing(0), never);
+    assertEquals(draws, []);
+    const { w } = await train(drawing(2), often);
+    const files = [...Deno.readDirSync(`${often}/samples`)].map(({ name }) => name).sort();
+    assertEquals(files, ["step-000002.png", "step-000004.png", "step-000006.png"]);
+    assert(String(draws[2]) !== String(await w.toArray()), "of step 6, not of step 7");
+    assertEquals(
+      await tensors(`${often}/state.safetensors`),
+      await tensors(`${never}/state.safetensors`),
+    );
+    const last = (await readMetrics(`${often}/metrics.jsonl`)).at(-1)!;
+    assert(last.deviceBytes > 0 && last.hostBytes > 1e7 && last.time > 1.6e9);
   }));

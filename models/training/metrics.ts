@@ -12,6 +12,8 @@ export interface Metrics {
   readonly stage: StageName;
   /** Steps made. */
   readonly step: number;
+  /** When the line was written, in seconds since 1970. */
+  readonly time: number;
   /** Mean of the loss since the line before; in a file null where every step was skipped. */
   readonly loss: number;
   /** Learning rate and gradient norm of this step, and further losses. */
@@ -21,7 +23,11 @@ export interface Metrics {
   readonly skipped: number;
   /** Milliseconds a step. */
   readonly ms: number;
-  readonly [further: string]: number | string;
+  /** Bytes in use on the device, and of the whole process. */
+  readonly deviceBytes: number;
+  readonly hostBytes: number;
+  /** Such as `setLoss`, the mean cross entropy of each set. */
+  readonly [further: string]: number | string | readonly number[];
 }
 
 /** Adds lines to a log. */
