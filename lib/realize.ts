@@ -1,6 +1,6 @@
 /** Running the lazy graph: values that are wanted are compiled together, run, and given memory. */
 import type { HostArray } from "./dtype.ts";
-import type { Backend, DeviceBuffer, Executable } from "./backends/backend.ts";
+import type { Backend, DeviceBuffer, Executable, RunListener } from "./backends/backend.ts";
 import { canonicalize } from "./compiler/canonical.ts";
 import { compile, type Compiled, type CompileOptions } from "./compiler/compile.ts";
 import { execute } from "./debug/execute.ts";
@@ -55,6 +55,7 @@ export function bufferOf(device: Backend, value: Value): DeviceBuffer {
  * Runs a program and gives its outputs their memory.
  *
  * @param shared The storage of an input that is also an output, if it keeps its owner.
+ * @param listener Told while it runs, when the outputs have their memory but not all of them their elements.
  */
 export function runProgram(
   device: Backend,
@@ -62,6 +63,7 @@ export function runProgram(
   inputs: readonly DeviceBuffer[],
   outputs: readonly Value[],
   shared: (input: number) => Storage | undefined = () => undefined,
+  listener?: RunListener,
 ): void {
   const { plan } = program;
   const buffers = [...inputs];
@@ -69,18 +71,32 @@ export function runProgram(
     const { bytes, label } = plan.buffers[plan.bound[at]!]!;
     buffers.push(device.allocate(bytes, label));
   }
-  execute(program, buffers);
   const storages = new Map<number, Storage>();
-  for (const [i, value] of outputs.entries()) {
-    const at = program.outputs[i]!;
-    let storage = storages.get(at);
-    if (!storage) {
-      storage = (at < inputs.length ? shared(at) : undefined) ??
-        new Storage(device, buffers[at]!, plan.buffers[plan.bound[at]!]!);
-      storages.set(at, storage);
+  const giveMemory = () => {
+    if (storages.size > 0) return;
+    for (const [i, value] of outputs.entries()) {
+      const at = program.outputs[i]!;
+      let storage = storages.get(at);
+      if (!storage) {
+        storage = (at < inputs.length ? shared(at) : undefined) ??
+          new Storage(device, buffers[at]!, plan.buffers[plan.bound[at]!]!);
+        storages.set(at, storage);
+      }
+      value.storage = storage;
     }
-    value.storage = storage;
-  }
+  };
+  execute(
+    program,
+    buffers,
+    listener && {
+      after: listener.after,
+      reached(step) {
+        giveMemory();
+        listener.reached(step);
+      },
+    },
+  );
+  giveMemory();
 }
 
 const programs = new WeakMap<Backend, Map<string, Program>>();

@@ -11,14 +11,23 @@ export interface DeviceBuffer {
   readonly bytes: number;
 }
 
+/** Who is told while a plan runs. */
+export interface RunListener {
+  /** Numbers of steps after which it wants to be told. */
+  readonly after: ReadonlySet<number>;
+  /** Called after each of them, perhaps after others too: all steps up to this one have run or are enqueued. */
+  reached(step: number): void;
+}
+
 /** A plan made ready to run. */
 export interface Executable {
   /**
    * Runs (or enqueues) every step.
    *
    * @param buffers One buffer for each entry of `plan.bound`, in that order.
+   * @param listener Told in between.
    */
-  run(buffers: readonly DeviceBuffer[]): void;
+  run(buffers: readonly DeviceBuffer[], listener?: RunListener): void;
   /**
    * The same, and the milliseconds that each step of the plan took; missing where the device cannot
    * tell.

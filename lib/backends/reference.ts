@@ -89,20 +89,20 @@ function toHost(type: TensorType, elements: Float64Array): HostArray {
 function prepare(plan: Plan, counters: DeviceCounters): Executable {
   const slots = plan.slotBytes.map((bytes): Memory => ({ bytes, elements: new Float64Array(0) }));
   const runs = plan.steps.map((step) => prepareStep(plan, step));
-  const run = (bound: readonly DeviceBuffer[], finished: () => void = () => {}) => {
+  const run = (bound: readonly DeviceBuffer[], finished: (step: number) => void = () => {}) => {
     const place = new Map(plan.bound.map((id, position) => [id, bound[position]!]));
     for (const [id, { slot }] of plan.temporaries) place.set(id, slots[slot]!);
     const elements = (id: number) =>
       elementsOf(place.get(id)!, sizeOf(plan.buffers[id]!.type.shape));
-    for (const run of runs) {
+    for (const [step, run] of runs.entries()) {
       run(elements);
-      finished();
+      finished(step);
     }
     counters.dispatches += runs.length;
     counters.submissions++;
   };
   return {
-    run: (bound) => run(bound),
+    run: (bound, listener) => run(bound, listener?.reached),
     profile: (bound) => timeSteps((finished) => run(bound, finished)),
     dispose() {
       for (const slot of slots) slot.elements = new Float64Array(0);

@@ -1,5 +1,5 @@
 /** Where every program is run, so that its steps can be timed. */
-import type { DeviceBuffer, Executable } from "../backends/backend.ts";
+import type { DeviceBuffer, Executable, RunListener } from "../backends/backend.ts";
 import type { Plan } from "../compiler/plan.ts";
 
 /** A program that is ready to run. */
@@ -18,10 +18,18 @@ export type Recorder = (
 /** Those who want to know; while there are any, programs run step by step. */
 export const recorders = new Set<Recorder>();
 
-/** Runs a program, timing its steps if someone wants to know and the device can tell. */
-export function execute(program: RunningProgram, buffers: readonly DeviceBuffer[]): void {
-  const { executable } = program;
-  if (recorders.size === 0 || !executable.profile) return executable.run(buffers);
+/**
+ * Runs a program, timing its steps if someone wants to know and the device can tell; its listener is then told at the
+ * end only.
+ */
+export function execute(
+  program: RunningProgram,
+  buffers: readonly DeviceBuffer[],
+  listener?: RunListener,
+): void {
+  const { executable, plan } = program;
+  if (recorders.size === 0 || !executable.profile) return executable.run(buffers, listener);
   const milliseconds = executable.profile(buffers);
+  listener?.reached(plan.steps.length - 1);
   for (const record of recorders) record(program, milliseconds);
 }

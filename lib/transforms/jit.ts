@@ -19,6 +19,7 @@ import {
 import { type Shape, showType } from "../shape.ts";
 import { Tensor } from "../tensor.ts";
 import { flatten, treeEntries, type TreeStructure } from "../tree.ts";
+import { type EarlyResults, groupResults, handOver, type ResultGroup } from "./early_results.ts";
 import { inTrace, tracing } from "./trace.ts";
 
 /** Options of `jit`. */
@@ -31,6 +32,8 @@ export interface JitOptions {
   readonly donate?: readonly number[];
   /** Shown in plans and messages; the function's own name by default. */
   readonly name?: string;
+  /** Takes the tensors of the result while the rest of the program still runs. */
+  readonly early?: EarlyResults;
 }
 
 /** A jitted function. */
@@ -54,6 +57,8 @@ interface Trace extends Program {
   /** Memory of the program's own for arguments that come from the host, made at first use. */
   readonly uploads: Map<number, DeviceBuffer>;
   readonly donated: ReadonlySet<number>;
+  /** In which order results are ready, where someone takes them early. */
+  readonly groups: readonly ResultGroup[];
 }
 
 /**
@@ -100,11 +105,11 @@ export function jit<Arguments extends unknown[], Result>(
       reportTrace(name, retrace);
       before = now;
       const donated = donatedLeaves(args, options.donate);
-      trace = makeTrace(device, name, fn, { leaves, structure, donated });
+      trace = makeTrace(device, name, fn, { leaves, structure, donated }, options.early);
       traces.set(key, trace);
     }
     last = trace;
-    return run(trace, leaves) as Result;
+    return run(trace, leaves, options.early) as Result;
   };
   return Object.defineProperties(call, {
     traces: { get: () => traces.size },
@@ -242,6 +247,7 @@ function makeTrace<Parameters extends unknown[], Result>(
   name: string,
   fn: (...args: Parameters) => Result,
   given: TracedArguments,
+  early?: EarlyResults,
 ): Trace {
   const { compiled, results, captured } = compileFunction(device, fn, given);
   return {
@@ -254,10 +260,11 @@ function makeTrace<Parameters extends unknown[], Result>(
     captured,
     uploads: new Map(),
     donated: given.donated,
+    groups: early ? groupResults(compiled.plan, compiled.outputs, early.bytes) : [],
   };
 }
 
-function run(trace: Trace, leaves: readonly unknown[]): unknown {
+function run(trace: Trace, leaves: readonly unknown[], early?: EarlyResults): unknown {
   const { device } = trace;
   const args = leaves.filter((leaf) => leaf instanceof Tensor).map((x) => x.value);
   realizeNow(device, args);
@@ -294,17 +301,18 @@ function run(trace: Trace, leaves: readonly unknown[]): unknown {
   const values = trace.results.flatMap((result) =>
     "value" in result ? [makeSource(result.value)] : []
   );
+  const tensors = values.map((value) => new Tensor(value));
+  const listener = early && handOver(trace.groups, tensors, early);
   // Outputs that are inputs share their memory; a donated one changes hands.
   for (const storage of taken.values()) storage?.take();
   runProgram(device, trace, buffers, values, (at) => {
     const value = at < args.length ? args[at]! : trace.captured[at - args.length]!;
     return taken.has(at) ? undefined : value.storage;
-  });
+  }, listener);
+  listener?.reached(Infinity); // of a program without steps
   for (const i of trace.donated) if (!taken.has(i)) args[i]!.storage?.release();
   let next = 0;
   return trace.structure.build(
-    trace.results.map((result) =>
-      "value" in result ? new Tensor(values[next++]!) : result.constant
-    ),
+    trace.results.map((result) => "value" in result ? tensors[next++]! : result.constant),
   );
 }

@@ -101,11 +101,14 @@ export function prepare(plan: Plan, host: WasmHost): Executable {
     return temporary ? workspace.address() + temporary.offset : known.get(id)!;
   };
 
-  const run = (buffers: readonly DeviceBuffer[], finished: () => void = () => {}) => {
+  const run = (
+    buffers: readonly DeviceBuffer[],
+    finished: (step: number) => void = () => {},
+  ) => {
     place("workspace", workspace.address());
     place("borrowed", workspace.address() + plannedBytes);
     plan.bound.forEach((id, i) => place(id, (buffers[i] as WasmBuffer).address));
-    for (const run of steps) {
+    for (const [step, run] of steps.entries()) {
       if (typeof run === "function") run(addressOf);
       else {
         for (const job of run) {
@@ -114,13 +117,13 @@ export function prepare(plan: Plan, host: WasmHost): Executable {
           else pool.run(kernel, args, job.chunks);
         }
       }
-      finished();
+      finished(step);
     }
     counters.dispatches += steps.length;
     counters.submissions++;
   };
   return {
-    run: (buffers) => run(buffers),
+    run: (buffers, listener) => run(buffers, listener?.reached),
     profile: (buffers) => timeSteps((finished) => run(buffers, finished)),
     dispose() {
       memory.free(block);

@@ -2,7 +2,7 @@
 import { bytesPerElement, type DType } from "../../dtype.ts";
 import type { KernelStep, LoopStep, Plan, PlanBuffer, Step } from "../../compiler/plan.ts";
 import type { WgslDispatch } from "../../op.ts";
-import type { DeviceBuffer, DeviceCounters, Executable } from "../backend.ts";
+import type { DeviceBuffer, DeviceCounters, Executable, RunListener } from "../backend.ts";
 import { type Gpu, wholeWords } from "./device.ts";
 import { loopWgsl } from "./loop_wgsl.ts";
 import type { Allocation, Memory, WebgpuBuffer } from "./memory.ts";
@@ -26,6 +26,7 @@ type Command =
   }
   | {
     readonly kind: "copy";
+    readonly step: number;
     readonly from: number;
     readonly to: number;
     readonly bytes: number;
@@ -89,7 +90,8 @@ export function prepare(runtime: Runtime, plan: Plan): Executable {
     if (step.kind === "copy") {
       const bytes = wholeWords(buffers.get(step.reads[0])!.bytes);
       if (bytes > 0) {
-        commands.push({ kind: "copy", from: step.reads[0], to: step.writes[0], bytes });
+        const [from] = step.reads, [to] = step.writes;
+        commands.push({ kind: "copy", step: number, from, to, bytes });
       }
       continue;
     }
@@ -143,6 +145,7 @@ export function prepare(runtime: Runtime, plan: Plan): Executable {
   };
 
   const encode = (
+    { first, end }: Range,
     groups: readonly (GPUBindGroup | undefined)[],
     allocationOf: (id: number) => Allocation,
     timestamps?: Timestamps,
@@ -155,12 +158,13 @@ export function prepare(runtime: Runtime, plan: Plan): Executable {
       pass?.end();
       pass = current = undefined;
     };
-    commands.forEach((command, i) => {
+    for (let i = first; i < end; i++) {
+      const command = commands[i]!;
       if (command.kind === "copy") {
         endPass();
         const from = allocationOf(command.from).gpu, to = allocationOf(command.to).gpu;
         encoder.copyBufferToBuffer(from, 0, to, 0, command.bytes);
-        return;
+        continue;
       }
       pass ??= encoder.beginComputePass(
         timestamps && { timestampWrites: timestamps.writes(passes++) },
@@ -170,7 +174,7 @@ export function prepare(runtime: Runtime, plan: Plan): Executable {
       pass.setBindGroup(0, groups[i]!);
       pass.dispatchWorkgroups(...command.workgroups);
       if (timestamps) endPass();
-    });
+    }
     endPass();
     timestamps?.resolve(encoder);
     return encoder.finish();
@@ -186,7 +190,10 @@ export function prepare(runtime: Runtime, plan: Plan): Executable {
     if (error && !failed()) gpu.fail(new Error(`webgpu: ${error.message}`, { cause: error }));
   };
 
-  const run = (given: readonly DeviceBuffer[], timestamps?: Timestamps) => {
+  const run = (
+    given: readonly DeviceBuffer[],
+    { timestamps, listener }: { timestamps?: Timestamps; listener?: RunListener } = {},
+  ) => {
     gpu.check();
     const failure = failed()?.pipeline.failure;
     if (failure) throw failure;
@@ -216,7 +223,14 @@ export function prepare(runtime: Runtime, plan: Plan): Executable {
       }
       return groups;
     };
-    const submit = () => device.queue.submit([encode(groupsOf(), allocationOf, timestamps)]);
+    const submit = () => {
+      const groups = groupsOf();
+      for (const range of rangesOf(commands, listener?.after)) {
+        device.queue.submit([encode(range, groups, allocationOf, timestamps)]);
+        counters.submissions++;
+        if (range.step !== undefined) listener!.reached(range.step);
+      }
+    };
     if (validated) submit();
     else {
       device.pushErrorScope("validation");
@@ -227,13 +241,12 @@ export function prepare(runtime: Runtime, plan: Plan): Executable {
       }
       validated = true;
     }
-    counters.submissions++;
     counters.dispatches += stepOfDispatch.length;
   };
   /** Copies are not timed: WebGPU takes timestamps around passes only. */
   const profile = async (given: readonly DeviceBuffer[]) => {
     const timestamps = createTimestamps(device, stepOfDispatch.length);
-    run(given, timestamps);
+    run(given, { timestamps });
     const milliseconds = plan.steps.map(() => 0);
     for (const [pass, duration] of (await timestamps.read()).entries()) {
       milliseconds[stepOfDispatch[pass]!]! += duration;
@@ -242,7 +255,7 @@ export function prepare(runtime: Runtime, plan: Plan): Executable {
   };
 
   return {
-    run: (given) => run(given),
+    run: (given, listener) => run(given, { listener }),
     ...(device.features.has("timestamp-query") && { profile }),
     dispose() {
       variants.clear();
@@ -250,6 +263,27 @@ export function prepare(runtime: Runtime, plan: Plan): Executable {
       slots.dispose();
     },
   };
+}
+
+/** Commands that are submitted together, and the step after them that someone waits for. */
+interface Range {
+  readonly first: number;
+  readonly end: number;
+  readonly step?: number;
+}
+
+/** All commands, cut after the steps that someone waits for. */
+function rangesOf(commands: readonly Command[], after: ReadonlySet<number> = new Set()): Range[] {
+  const ranges: Range[] = [];
+  let first = 0;
+  for (const step of [...after].sort((a, b) => a - b)) {
+    let end = first;
+    while (end < commands.length && commands[end]!.step <= step) end++;
+    ranges.push({ first, end, step });
+    first = end;
+  }
+  const isWhole = first === commands.length && ranges.length > 0;
+  return isWhole ? ranges : [...ranges, { first, end: commands.length }];
 }
 
 function remember<V>(cache: Map<string, V>, key: string, value: V) {
