@@ -283,7 +283,8 @@ export function valueAndGrad<P, Rest extends unknown[], Result>(
     }
     const gradients = tracing(() => {
       const results = flatten(result).leaves as Tensor[];
-      return pull(results.map((x) => x.value === value.value ? filledLike(x, 1) : undefined));
+      // The value is the first leaf; the auxiliary tree may hold it again.
+      return pull(results.map((x, i) => i === 0 ? filledLike(x, 1) : undefined));
     });
     const tree = structure.build(
       leaves.map((leaf, i) =>

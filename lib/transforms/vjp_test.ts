@@ -110,6 +110,14 @@ const deep = (wrap: (f: (x: Tensor) => Tensor) => (x: Tensor) => Tensor) => (x: 
   return sum(x);
 };
 
+test("a value that stands in the auxiliary tree as well is differentiated once", async () => {
+  const f = valueAndGrad((x: Tensor) => {
+    const value = mul(x, x);
+    return [value, { value, x }] as const;
+  }, { hasAux: true });
+  assertEquals(await f(tensor(3))[1].item(), 6);
+});
+
 test("checkpoint() gives the same gradient with less memory", async () => {
   const x = tensor(Float32Array.from({ length: 4096 }, (_, i) => Math.sin(i)));
   const plain = jit(grad(deep((f) => f)));

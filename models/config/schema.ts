@@ -37,6 +37,10 @@ interface TrainingDefaults {
 const trainingFields = (initial: TrainingDefaults) => ({
   steps: count(initial.steps, "Number of steps"),
   batchSize: count(initial.batchSize, "Images in a step"),
+  accumulate: count(
+    1,
+    "Parts that a step's images are computed in, one after another: less memory, the same step",
+  ),
   learningRate: z.number().positive().default(initial.learningRate)
     .describe("Learning rate after warm-up"),
   schedule: z.enum(["constant", "cosine", "linear"]).default("constant")
@@ -148,6 +152,15 @@ export const runSchema = z.strictObject({
   agree(["model", "grid", "height"], model.grid.height, grid.height, "the tokenizer's grid");
   agree(["model", "grid", "width"], model.grid.width, grid.width, "the tokenizer's grid");
   agree(["model", "scales"], model.scales.length, 0, "the tokenizer has one scale");
+  for (const stage of ["tokenizerTraining", "training"] as const) {
+    const { batchSize, accumulate } = config[stage];
+    if (batchSize % accumulate === 0) continue;
+    context.addIssue({
+      code: "custom",
+      path: [stage, "accumulate"],
+      message: `expected a divisor of batchSize ${batchSize} but found ${accumulate}`,
+    });
+  }
   const tokens = grid.height * grid.width;
   if (sampling.steps > tokens) {
     context.addIssue({

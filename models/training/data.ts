@@ -53,6 +53,41 @@ export function batchesOf(
   };
 }
 
+/** A part of a batch: number `index` of `count` parts of one size. */
+export interface BatchPart {
+  readonly index: number;
+  readonly count: number;
+}
+
+/**
+ * The rows of an array of rows that belong to a part of a batch.
+ *
+ * @param rows The rows of all of it, one after another.
+ * @param part Which part.
+ * @returns A view of them.
+ * @throws {RangeError} If there is no such part, or the parts are not of one size.
+ *
+ * @example
+ * ```ts
+ * import { assertEquals } from "@std/assert";
+ * import { partOf } from "./data.ts";
+ *
+ * assertEquals(partOf(Int32Array.of(1, 2, 3, 4), { index: 1, count: 2 }), Int32Array.of(3, 4));
+ * ```
+ */
+export function partOf<T extends Int32Array | Uint32Array | Uint8Array | Float32Array>(
+  rows: T,
+  { index, count }: BatchPart,
+): T {
+  const length = rows.length / count;
+  if (!Number.isInteger(length) || !(index >= 0 && index < count)) {
+    throw new RangeError(
+      `partOf: expected one of equal parts of ${rows.length} but found part ${index} of ${count}`,
+    );
+  }
+  return rows.subarray(index * length, (index + 1) * length) as T;
+}
+
 /**
  * Images as a tensor.
  *

@@ -4,16 +4,12 @@ import type { Image } from "../../lib/formats/png.ts";
 import { zeros } from "../../ops/create.ts";
 import { adamw } from "../../ops/optimizers/adamw.ts";
 import type { TrainingSettings } from "../config/schema.ts";
+import { stepInParts } from "./accumulate.ts";
 import { loadState, saveState, saveTree } from "./checkpoint.ts";
+import type { BatchPart } from "./data.ts";
 import { openLog } from "./log.ts";
 import type { Metrics, StageName } from "./metrics.ts";
-import {
-  type AfterUpdate,
-  type Losses,
-  metricNames,
-  type TrainingState,
-  trainingStep,
-} from "./step.ts";
+import { type AfterUpdate, type LossFunction, metricNames, type TrainingState } from "./step.ts";
 import { summarize } from "./summarize.ts";
 
 /** What is trained, and on what. */
@@ -27,9 +23,12 @@ export interface Stage<P, Batch, Buffers = unknown> {
   parameters(): unknown;
   /** First parameters. */
   init(): P;
-  /** Makes ready what gives the inputs of a step, counted from 0; called only if there are steps to make. */
-  batches(): Promise<(step: number) => Batch>;
-  loss(params: P, batch: Batch, buffers: Buffers): Losses;
+  /**
+   * Makes ready what gives the inputs of a step, counted from 0, or of a part of it; called only if there are steps
+   * to make.
+   */
+  batches(): Promise<(step: number, part?: BatchPart) => Batch>;
+  readonly loss: LossFunction<P, Batch, Buffers>;
   /** What else goes on from step to step, if there is anything; see {@link AfterUpdate}. */
   readonly buffers?: {
     /** Describes them. */
@@ -77,12 +76,7 @@ export async function train<P, Batch, Buffers = unknown>(
 ): Promise<P> {
   const { name, pictures, settings: { steps, logEvery, checkpointEvery, skipLimit } } = stage;
   const names = metricNames(stage.losses);
-  const trainStep = trainingStep(
-    stage.loss,
-    stage.losses,
-    stage.settings,
-    stage.buffers?.update,
-  );
+  const makeStep = stepInParts(stage);
 
   let { state, step } = await startingState(stage, folder);
   let history = zeros([logEvery, names.length]);
@@ -94,7 +88,8 @@ export async function train<P, Batch, Buffers = unknown>(
   let skippedInARow = 0;
   let read = { step, time: performance.now() };
   while (step < steps) {
-    ({ state, history } = trainStep(state, history, batch(step)));
+    const parts = (part: BatchPart) => batch(step, part);
+    ({ state, history } = await makeStep(state, history, parts));
     step++;
     await setImmediate(); // signals come in between steps
     const saves = step % checkpointEvery === 0 || step === steps || signal?.aborted;

@@ -7,8 +7,8 @@ import { tokenCount } from "../fmt/config.ts";
 import { fmtInputs, fmtLoss, type FmtTrainingInputs } from "../fmt/fmt.ts";
 import { type FmtParameters, fmtParameters } from "../fmt/network.ts";
 import { init } from "../model.ts";
-import { dropLabels, makeTrainingBatch } from "../sar/batch.ts";
-import { batchesOf } from "./data.ts";
+import { dropLabels, makeTrainingBatch, type TrainingBatch } from "../sar/batch.ts";
+import { batchesOf, type BatchPart, partOf } from "./data.ts";
 import { keyTensor, runKey } from "./keys.ts";
 import type { Stage } from "./loop.ts";
 
@@ -36,7 +36,7 @@ export function modelStage(
     init: () => init(model, keyTensor(runKey(seed, "model"))),
     async batches() {
       const codes = await encode();
-      return (step) => {
+      return (step, part = whole) => {
         const key = foldIn(trainingKey, step);
         const chosen = examples(step);
         const grids = new Int32Array(chosen.length * tokens);
@@ -46,7 +46,12 @@ export function modelStage(
         const batch = makeTrainingBatch(recipe, model.grid, grids, foldIn(key, 0));
         const own = Uint8Array.from(chosen, (example) => labels[example]!);
         const kept = dropLabels(own, classes, settings.classDropout, foldIn(key, 1));
-        return { ...fmtInputs(batch, kept), key: keyTensor(foldIn(key, 2)) };
+        // Parts of a batch share its draws; only dropout has a key for each.
+        const dropout = foldIn(key, 2);
+        return {
+          ...fmtInputs(partOfBatch(batch, part), partOf(kept, part)),
+          key: keyTensor(part.count > 1 ? foldIn(dropout, part.index) : dropout),
+        };
       };
     },
     loss: (params, { key, ...inputs }) => ({
@@ -54,5 +59,18 @@ export function modelStage(
     }),
     losses: ["loss"],
     rate: { name: "tokensPerSecond", perStep: settings.batchSize * tokens },
+  };
+}
+
+const whole: BatchPart = { index: 0, count: 1 };
+
+/** The images of a part of a batch, with its draw of sets. */
+function partOfBatch(batch: TrainingBatch, part: BatchPart): TrainingBatch {
+  return {
+    ...batch,
+    order: partOf(batch.order, part),
+    encoderOrder: partOf(batch.encoderOrder, part),
+    targets: partOf(batch.targets, part),
+    encoderTokens: partOf(batch.encoderTokens, part),
   };
 }

@@ -36,9 +36,17 @@ export interface TrainingState<P, Buffers = unknown> {
 
 /**
  * A scalar to be minimized as `loss`, others to be logged, and what {@link AfterUpdate} needs of the batch: tensors
- * whose first axis is along the batch.
+ * whose first axis is along the batch. Where a step's batch is cut into parts, the mean of losses over them counts each
+ * by its scalar `weight`, such as the number of places that a mask leaves, or all alike without.
  */
 export type Losses = { readonly loss: Tensor } & Readonly<Record<string, Tensor>>;
+
+/** Losses of parameters and a batch or a part of one, means over it, and of the buffers if there are any. */
+export type LossFunction<P, Batch, Buffers = unknown> = (
+  params: P,
+  batch: Batch,
+  buffers: Buffers,
+) => Losses;
 
 /**
  * What a step does after the optimizer, in the same program: moves buffers, and parameters that no gradient moves.
@@ -115,51 +123,75 @@ export function metricNames(losses: readonly string[]): string[] {
  * ```
  */
 export function trainingStep<P, Batch, Buffers = unknown>(
-  loss: (params: P, batch: Batch, buffers: Buffers) => Losses,
+  loss: LossFunction<P, Batch, Buffers>,
   losses: readonly string[],
   settings: TrainingSettings,
   afterUpdate?: AfterUpdate<P, Batch, Buffers>,
 ): TrainingStep<P, Batch, Buffers> {
-  const { beta1, beta2, epsilon, weightDecay, clip, average: decay } = settings;
-  const rateAt = learningRate(settings);
   const lossAndGradient = valueAndGrad((params: P, batch: Batch, buffers: Buffers) => {
     const found = loss(params, batch, buffers);
     return [found.loss, found] as const;
   }, { hasAux: true });
 
-  return jit(function trainingStep({ params, optimizer, average, buffers }, history, batch) {
-    const [[, found], gradients] = lossAndGradient(params, batch, buffers as Buffers);
-    const norm = globalNorm(gradients);
-    const clipped = clip > 0 ? clipByGlobalNorm(gradients, clip, norm) : gradients;
-    const isGood = logicalAnd(isFinite(found.loss), isFinite(norm));
-    const skipped = cast(logicalNot(isGood), "f32");
-    const unlessSkipped = <T>(next: T, now: T): T =>
-      treeMap((x: Tensor, old: Tensor) => where(isGood, x, old), next, now);
-    const rate = rateAt(optimizer.step);
-    const [moved, next] = adamw.update(params, clipped, optimizer, {
-      learningRate: rate,
-      beta1,
-      beta2,
-      epsilon,
-      weightDecay,
+  return jit(function trainingStep(state, history, batch) {
+    const [[, found], gradients] = lossAndGradient(state.params, batch, state.buffers as Buffers);
+    return advance(settings, losses, state, history, {
+      gradients,
+      found,
+      after: afterUpdate && ((params, buffers) => afterUpdate(params, buffers, found, batch)),
     });
-    const after = buffers && afterUpdate?.(moved, buffers, found, batch);
-    const updated = after?.params ?? moved;
-    const logged: Readonly<Record<string, Tensor>> = { ...found, ...after?.metrics };
-    const row = stack([...losses.map((name) => logged[name]!), rate, norm, skipped]);
-    const place = remainder(optimizer.step, history.shape[0]!);
-    return {
-      state: {
-        params: unlessSkipped(updated, params),
-        optimizer: {
-          step: next.step,
-          mean: unlessSkipped(next.mean, optimizer.mean),
-          variance: unlessSkipped(next.variance, optimizer.variance),
-        },
-        ...(average ? { average: unlessSkipped(ema(average, updated, decay), average) } : {}),
-        ...(buffers ? { buffers: unlessSkipped(after?.buffers ?? buffers, buffers) } : {}),
-      },
-      history: updateSlice(history, expandDims(row, 0), place, { axis: 0 }),
-    };
   }, { donate: [0, 1] });
+}
+
+/** What there is to make a step with. */
+export interface Findings<P, Buffers> {
+  /** Gradients of the mean loss. */
+  readonly gradients: P;
+  /** Means over the batch, of which those that are logged count. */
+  readonly found: Losses;
+  /** `AfterUpdate` with the rest of its arguments. */
+  readonly after?: (params: P, buffers: Buffers) => ReturnType<AfterUpdate<P, never, Buffers>>;
+}
+
+/** State and history after a step: all moved and a row of metrics; or, if it is skipped, the row alone. */
+export function advance<P, Buffers>(
+  settings: TrainingSettings,
+  losses: readonly string[],
+  { params, optimizer, average, buffers }: TrainingState<P, Buffers>,
+  history: Tensor,
+  { gradients, found, after: moveOthers }: Findings<P, Buffers>,
+): { state: TrainingState<P, Buffers>; history: Tensor } {
+  const { beta1, beta2, epsilon, weightDecay, clip, average: decay } = settings;
+  const norm = globalNorm(gradients);
+  const clipped = clip > 0 ? clipByGlobalNorm(gradients, clip, norm) : gradients;
+  const isGood = logicalAnd(isFinite(found.loss), isFinite(norm));
+  const skipped = cast(logicalNot(isGood), "f32");
+  const unlessSkipped = <T>(next: T, now: T): T =>
+    treeMap((x: Tensor, old: Tensor) => where(isGood, x, old), next, now);
+  const rate = learningRate(settings)(optimizer.step);
+  const [moved, next] = adamw.update(params, clipped, optimizer, {
+    learningRate: rate,
+    beta1,
+    beta2,
+    epsilon,
+    weightDecay,
+  });
+  const after = buffers && moveOthers?.(moved, buffers);
+  const updated = after?.params ?? moved;
+  const logged: Readonly<Record<string, Tensor>> = { ...found, ...after?.metrics };
+  const row = stack([...losses.map((name) => logged[name]!), rate, norm, skipped]);
+  const place = remainder(optimizer.step, history.shape[0]!);
+  return {
+    state: {
+      params: unlessSkipped(updated, params),
+      optimizer: {
+        step: next.step,
+        mean: unlessSkipped(next.mean, optimizer.mean),
+        variance: unlessSkipped(next.variance, optimizer.variance),
+      },
+      ...(average ? { average: unlessSkipped(ema(average, updated, decay), average) } : {}),
+      ...(buffers ? { buffers: unlessSkipped(after?.buffers ?? buffers, buffers) } : {}),
+    },
+    history: updateSlice(history, expandDims(row, 0), place, { axis: 0 }),
+  };
 }

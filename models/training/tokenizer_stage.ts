@@ -4,7 +4,7 @@ import type { RunConfig } from "../config/schema.ts";
 import type { ImageDataset } from "../data/dataset.ts";
 import { init } from "../model.ts";
 import { vqLoss, type VqParameters, vqParameters } from "../vq/vq.ts";
-import { batchesOf, imageBatch } from "./data.ts";
+import { batchesOf, imageBatch, partOf } from "./data.ts";
 import { keyTensor, runKey } from "./keys.ts";
 import type { Stage } from "./loop.ts";
 
@@ -21,7 +21,10 @@ export function tokenizerStage(
     files: { weights: "tokenizer.safetensors", state: "tokenizer-optimizer.safetensors" },
     parameters: () => vqParameters(tokenizer),
     init: () => init(tokenizer, keyTensor(runKey(seed, "tokenizer"))),
-    batches: () => Promise.resolve((step) => imageBatch(data, examples(step))),
+    batches: () =>
+      Promise.resolve((step, part) =>
+        imageBatch(data, part ? partOf(examples(step), part) : examples(step))
+      ),
     loss: (params, images) => ({ ...vqLoss(tokenizer, params, images) }),
     losses: ["loss", "reconstruction", "codebook"],
     rate: { name: "imagesPerSecond", perStep: settings.batchSize },
