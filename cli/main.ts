@@ -7,11 +7,12 @@ import { edit } from "./edit.ts";
 import { evaluateCommand } from "./evaluate.ts";
 import { extract } from "./extract.ts";
 import { info } from "./info.ts";
-import { choice, collect, command, grid, numbers, whole, withSampling } from "./options.ts";
+import { choice, collect, command, grid, number, numbers, whole, withSampling } from "./options.ts";
 import { plan } from "./plan.ts";
 import { recipes } from "./recipes.ts";
 import { sampleCommand } from "./sample.ts";
 import { demo, train } from "./train.ts";
+import { study } from "./study.ts";
 import { UsageError } from "./usage.ts";
 import { verify } from "./verify.ts";
 
@@ -148,6 +149,20 @@ function makeProgram(finish: (code: number) => void): Command {
   command(program, "verify", "Compare fixtures with what a device computes")
     .argument("<folder>", "folder of fixtures")
     .action(async (folder) => finish(await verify(folder) ? 0 : 1));
+
+  command(
+    program,
+    "study",
+    "Train the paper's ablations on small images, and report them beside its findings",
+  )
+    .option("--config <name>", "configuration of data, tokenizer and model", "study")
+    .option("--out <folder>", "folder for results, weights and report.html", "runs/study")
+    .option("--minutes <number>", "time for all of it, which decides the steps", number, 60)
+    .option("--steps <number>", "steps of each training, instead", whole(1))
+    .option("--recipes <names>", "only these recipes, by commas", (text: string) => text.split(","))
+    .option("--samples <number>", "samples of each measurement", whole(2), 1000)
+    .option("--set <key=value>", "set a field by its dotted path; may be repeated", collect, [])
+    .action(study);
 
   command(program, "demo", "Train on MNIST and sample from the result, in a few minutes")
     .option("--out <run>", "folder for checkpoints, metrics and samples", "runs/mnist")

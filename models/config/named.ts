@@ -65,6 +65,31 @@ export const namedConfigs = {
     },
     sampling: { steps: 4, perClass: 2 },
   },
+  /** What the study trains many times over: the demo's model, smaller. */
+  study: {
+    data: { source: "mnist" },
+    tokenizer: { codes: 128, encoderChannels: [32, 64] },
+    tokenizerTraining: { steps: 300, batchSize: 64, learningRate: 2e-3 },
+    model: {
+      dim: 64,
+      heads: 4,
+      encoderLayers: 2,
+      decoderLayers: 2,
+      queryPosition: "learned",
+      embeddingDropout: 0,
+      residualDropout: 0,
+      ffnDropout: 0,
+    },
+    training: {
+      steps: 1000,
+      batchSize: 64,
+      learningRate: 2e-3,
+      schedule: "cosine",
+      warmup: 50,
+      checkpointEvery: 500,
+    },
+    sampling: { guidance: 1.5 },
+  },
 } as const satisfies Record<string, RunInput>;
 
 /** Name of a configuration. */

@@ -118,7 +118,7 @@ export async function readRunConfig(folder: string): Promise<RunConfig> {
 const encodeBatch = 250;
 
 /** The codes of all images [count, N], by grid index. */
-async function encodeData(
+export async function encodeData(
   model: VqConfig,
   params: VqParameters,
   data: ImageDataset,
