@@ -5,6 +5,7 @@
 import type { DType } from "./dtype.ts";
 import type { Shape } from "./shape.ts";
 import type { Expr, ExprBuilder } from "./compiler/expr.ts";
+import type { Epilogue } from "./compiler/plan.ts";
 import type { Tensor } from "./tensor.ts";
 import type { WasmCall, WasmProgram } from "./backends/wasm/program.ts";
 
@@ -39,6 +40,8 @@ export interface KernelSpec {
   readonly inputs: readonly View[];
   /** Always row-major. */
   readonly outputs: readonly View[];
+  /** Only where the rule says `epilogue`: what is to be done with output 0 besides. */
+  readonly epilogue?: Epilogue | undefined;
 }
 
 /** What a WGSL kernel may use on the device at hand. */
@@ -106,6 +109,12 @@ export interface KernelRule {
   readonly kind: "kernel";
   /** Inputs may be strided views (in `wgsl` and `wasm`; `cpu` always gets row-major arrays). */
   readonly acceptsViews?: boolean;
+  /**
+   * The backends on which the kernel does elementwise work on output 0 itself (`spec.epilogue`), and
+   * what that may read of output 0: the element at hand only, or all of its row. A kernel that says
+   * nothing is followed by a kernel of its own for that.
+   */
+  readonly epilogue?: { readonly [backend in "webgpu" | "wasm"]?: "element" | "row" };
   /** Output 0 takes over the buffer of this input and the kernel updates it in place. */
   readonly inPlace?: number;
   /**

@@ -26,10 +26,11 @@ const rotaryOp: Op = {
     lower(index, input, { e }) {
       // (a, b) → (a cos - b sin, b cos + a sin) for neighbors a at 2i and b at 2i + 1.
       const at = index.at(-1)!;
-      const pair = index.with(-1, e.apply("divide", at, e.int(2)));
+      const half = e.apply("divide", at, e.int(2)), pair = index.with(-1, half);
       const side = e.apply("modulo", at, e.int(2)); // 0 for a, 1 for b
-      const turn = e.apply("sub", e.int(1), e.apply("mul", side, e.int(2)));
-      const partner = input(0, index.with(-1, e.apply("add", at, turn)));
+      const other = e.apply("sub", e.int(1), side);
+      const beside = e.apply("add", e.apply("mul", half, e.int(2)), other);
+      const partner = input(0, index.with(-1, beside));
       const crossed = e.apply("mul", partner, input(2, pair));
       const isFirst = e.apply("equal", side, e.int(0));
       return e.apply(

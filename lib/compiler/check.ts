@@ -2,7 +2,8 @@
 import { sizeOf } from "../shape.ts";
 import { scalarOps } from "./scalar_ops.ts";
 import { type Expr, showExpr, walk } from "./expr.ts";
-import type { LoopStep, Plan } from "./plan.ts";
+import type { DType } from "../dtype.ts";
+import type { KernelStep, LoopStep, LoopStore, Plan, PlanBuffer } from "./plan.ts";
 
 /**
  * Checks a plan.
@@ -24,6 +25,7 @@ export function checkPlan(plan: Plan): void {
       written.add(id);
     }
     if (step.kind === "loop") checkLoop(plan, step);
+    if (step.kind === "kernel") checkEpilogue(plan, step);
   }
   for (const { id } of plan.buffers) {
     if (!plan.bound.includes(id) && !plan.temporaries.has(id) && written.has(id)) {
@@ -32,26 +34,45 @@ export function checkPlan(plan: Plan): void {
   }
 }
 
+/** What an expression may use: so many variables, operands of these types, some reductions. */
+interface Allowed {
+  readonly variables: number;
+  readonly reads: readonly DType[];
+  readonly reductions: ReadonlySet<number>;
+}
+
+function checkExpr(name: string, root: Expr, { variables, reads, reductions }: Allowed): void {
+  const problem = (message: string) => fail(name, `${message} in ${showExpr(root)}`);
+  walk([root], (x) => {
+    if (x.op === "variable") {
+      if (x.value >= variables) problem(`uses variable ${x.value} of ${variables}`);
+    } else if (x.op === "load") {
+      const dtype = reads[x.value];
+      if (dtype === undefined) problem(`loads slot ${x.value} of ${reads.length}`);
+      if (dtype !== x.dtype) problem(`loads ${x.dtype} from another type`);
+    } else if (x.op === "reduced") {
+      if (!reductions.has(x.value)) problem(`uses reduction ${x.value} too early`);
+    } else if (x.op in scalarOps) {
+      const operands = x.op === "where" ? x.args.slice(1) : x.args;
+      if (operands.some((arg) => arg.dtype !== operands[0]!.dtype)) problem("mixes types");
+    }
+  });
+}
+
+function checkStore(name: string, { index }: LoopStore, { type: { shape } }: PlanBuffer): void {
+  const size = sizeOf(shape);
+  if (index.max >= size || index.min < 0) {
+    fail(name, `stores outside a buffer of ${size} elements: ${showExpr(index)}`);
+  }
+}
+
 function checkLoop(plan: Plan, step: LoopStep): void {
   const { rows, columns, passes, rowStores } = step.kernel;
   const available = new Set<number>();
+  const reads = step.reads.map((id) => plan.buffers[id]!.type.dtype);
   const check = (root: Expr, inColumns: boolean) => {
-    walk([root], (x) => {
-      const problem = (message: string) => fail(step.name, `${message} in ${showExpr(root)}`);
-      if (x.op === "variable") {
-        const limit = inColumns ? rows.length + columns.length : rows.length;
-        if (x.value >= limit) problem(`uses variable ${x.value} of ${limit}`);
-      } else if (x.op === "load") {
-        const id = step.reads[x.value];
-        if (id === undefined) return problem(`loads slot ${x.value} of ${step.reads.length}`);
-        if (plan.buffers[id]!.type.dtype !== x.dtype) problem(`loads ${x.dtype} from another type`);
-      } else if (x.op === "reduced") {
-        if (!available.has(x.value)) problem(`uses reduction ${x.value} too early`);
-      } else if (x.op in scalarOps) {
-        const operands = x.op === "where" ? x.args.slice(1) : x.args;
-        if (operands.some((arg) => arg.dtype !== operands[0]!.dtype)) problem("mixes types");
-      }
-    });
+    const variables = rows.length + (inColumns ? columns.length : 0);
+    checkExpr(step.name, root, { variables, reads, reductions: available });
   };
   for (const pass of passes) {
     for (const { value } of pass.reductions) check(value, true);
@@ -66,9 +87,31 @@ function checkLoop(plan: Plan, step: LoopStep): void {
     check(value, false);
   }
   for (const store of [...rowStores, ...passes.flatMap((pass) => pass.stores)]) {
-    const size = sizeOf(plan.buffers[step.writes[store.slot]!]!.type.shape);
-    if (store.index.max >= size || store.index.min < 0) {
-      fail(step.name, `stores outside a buffer of ${size} elements: ${showExpr(store.index)}`);
+    checkStore(step.name, store, plan.buffers[step.writes[store.slot]!]!);
+  }
+}
+
+function checkEpilogue(plan: Plan, { name, spec, reads, writes }: KernelStep): void {
+  const { inputs, outputs, epilogue } = spec;
+  const extra = epilogue ?? { reads: [], writes: [], parts: [] };
+  const isComplete = reads.length === inputs.length + extra.reads.length &&
+    writes.length === outputs.length + extra.writes.length;
+  if (!isComplete) fail(name, "has not the operands of its rule and its epilogue");
+  const [matrix] = outputs;
+  const width = matrix?.shape.at(-1) ?? 1;
+  for (const { rows, columns, start, stores } of extra.parts) {
+    const allowed = {
+      variables: rows.length + columns.length,
+      reads: [matrix!.dtype, ...extra.reads.map(({ dtype }) => dtype)],
+      reductions: new Set<number>(),
+    };
+    if (sizeOf(rows) * width !== sizeOf(matrix!.shape) || start + sizeOf(columns) > width) {
+      fail(name, `has an epilogue of ${rows} × ${columns} from ${start} for [${matrix!.shape}]`);
+    }
+    for (const store of stores) {
+      checkExpr(name, store.index, allowed);
+      checkExpr(name, store.value, allowed);
+      checkStore(name, store, plan.buffers[writes[outputs.length + store.slot]!]!);
     }
   }
 }

@@ -5,12 +5,13 @@ import { sizeOf } from "../shape.ts";
 import type { Canonical, Part, Unit } from "./canonical.ts";
 import { affine, type Expr, walk } from "./expr.ts";
 import type { FusionLimits } from "./choose_buffers.ts";
-import { fuse, type Fused, type Owner, reaches } from "./fuse.ts";
+import { fuseEpilogues, type OwnerEpilogue, storesInPlace } from "./epilogue.ts";
+import { fuse, type Fused, kernelReads, type Owner, reaches } from "./fuse.ts";
 import { type GroupKernel, loopKernel } from "./loops.ts";
 import { viewOf } from "./lower.ts";
 import { Heap } from "./heap.ts";
 import { type Lifetime, pack, share } from "./memory.ts";
-import type { Plan, PlanBuffer, Step } from "./plan.ts";
+import type { Epilogue, Plan, PlanBuffer, Step } from "./plan.ts";
 import { checkPlan } from "./check.ts";
 
 /** What the compiler must know of a device, and of the call. */
@@ -35,7 +36,7 @@ export interface Compiled {
  * @returns A plan to be prepared by a backend.
  */
 export function compile(graph: Canonical, options: CompileOptions): Compiled {
-  const fused = fuse(graph, options);
+  const fused = fuseEpilogues(graph, fuse(graph, options), options);
   const isBuffer = (part: Part) => fused.stored.has(part);
   const kernels = new Map<Owner, GroupKernel>();
   for (const owner of fused.owners) {
@@ -72,6 +73,22 @@ export function compile(graph: Canonical, options: CompileOptions): Compiled {
   const inputParts = new Set(graph.inputs.map(({ part }) => part));
   for (const part of inputParts) addBuffer(part);
 
+  /** Where a kernel's output 0 that nobody else wants may lie; undefined if it needs memory of its own. */
+  const homeOf = (part: Part, epilogue: OwnerEpilogue, reads: readonly number[]) => {
+    if (epilogue.keeps) return undefined;
+    const [only, ...others] = epilogue.parts;
+    const same = epilogue.writes.find((write, slot) =>
+      others.length === 0 && only!.span === 1 && storesInPlace(only!, slot) &&
+      write.dtype === part.dtype && sizeOf(write.shape) === sizeOf(part.shape) &&
+      !reads.includes(bufferOf(write))
+    );
+    return same ?? (options.backend === "webgpu" ? epilogue.writes[0]! : undefined);
+  };
+  const planEpilogue = ({ keeps, parts, reads, writes }: OwnerEpilogue): Epilogue => {
+    const operand = (part: Part) => ({ buffer: bufferOf(part), dtype: part.dtype });
+    return { keeps, parts, reads: reads.map(operand), writes: writes.map(operand) };
+  };
+
   const steps: Step[] = [];
   for (const owner of ordered) {
     if (owner.units.every((unit) => unit.outputs.every((part) => sizeOf(part.shape) === 0))) {
@@ -92,8 +109,12 @@ export function compile(graph: Canonical, options: CompileOptions): Compiled {
     const unit = owner.units[0]!;
     const op = unit.op as Op & { run: KernelRule };
     const found = unit.inputs.map((part) => viewOf(part, isBuffer)!);
-    const reads = found.map(({ base }) => bufferOf(base));
-    const writes = unit.outputs.map(bufferOf);
+    const reads = kernelReads(owner, fused.stored).map(bufferOf);
+    const { epilogue } = owner;
+    const writes = unit.outputs.map((part, i) => {
+      const home = i === 0 && epilogue && homeOf(part, epilogue, reads);
+      return bufferOf(home || part);
+    });
     if (op.run.inPlace !== undefined && writes[0] !== reads[op.run.inPlace]) {
       const from = reads[op.run.inPlace]!;
       steps.push({ kind: "copy", name: `copy(${op.name})`, reads: [from], writes: [writes[0]!] });
@@ -109,6 +130,7 @@ export function compile(graph: Canonical, options: CompileOptions): Compiled {
       attributes: unit.attributes,
       inputs: options.acceptsViews(unit) ? found.map(({ view }) => view) : unit.inputs.map(whole),
       outputs: unit.outputs.map(whole),
+      epilogue: epilogue && planEpilogue(epilogue),
     };
     const scratch = options.backend === "reference"
       ? []
@@ -122,9 +144,10 @@ export function compile(graph: Canonical, options: CompileOptions): Compiled {
         });
         return id;
       });
+    if (epilogue) writes.push(...epilogue.writes.map(bufferOf));
     steps.push({
       kind: "kernel",
-      name: op.name,
+      name: [owner, ...epilogue?.groups ?? []].map((part) => loopName(part, isBuffer)).join("+"),
       op,
       attributes: unit.attributes,
       spec,
@@ -253,10 +276,7 @@ function takeOver(
   const taken = new Set<Part>();
   const readers = new Map<Part, Set<Owner>>();
   for (const owner of fused.owners) {
-    const reads = owner.members
-      ? kernels.get(owner)!.reads
-      : owner.units[0]!.inputs.map((part) => viewOf(part, (p) => fused.stored.has(p))!.base);
-    for (const part of reads) {
+    for (const part of kernels.get(owner)?.reads ?? kernelReads(owner, fused.stored)) {
       const set = readers.get(part);
       if (set) set.add(owner);
       else readers.set(part, new Set([owner]));
@@ -304,13 +324,35 @@ function takeOver(
     // What the kernel itself reads at the same place is the natural one to overwrite.
     const own = fits.filter((from) => readers.get(from)?.has(owner));
     for (const from of [...own, ...fits.filter((other) => !own.includes(other))]) {
-      const safe = owner.members
-        ? overwritable(kernels.get(owner)!, part, from)
-        : !readers.get(from)?.has(owner);
+      const loops = owner.members ? kernels.get(owner)! : undefined;
+      const safe = loops
+        ? overwritable(loops, part, from)
+        : !readers.get(from)?.has(owner) || overwritableAtEnd(owner, part, from, fused.stored);
       if (safe && take(part, from, owner)) break;
     }
   }
   return aliases;
+}
+
+/** Whether a kernel reads a value in its epilogue alone, each element just before `part`'s is stored. */
+function overwritableAtEnd(
+  { epilogue, ...kernel }: Owner,
+  part: Part,
+  from: Part,
+  stored: ReadonlySet<Part>,
+): boolean {
+  const slot = epilogue?.writes.indexOf(part) ?? -1;
+  if (slot < 0 || kernelReads(kernel, stored).includes(from)) return false;
+  const read = 1 + epilogue!.reads.indexOf(from);
+  let safe = true;
+  for (const { stores } of epilogue!.parts) {
+    const target = stores.find((store) => store.slot === slot)?.index;
+    walk(stores.map((store) => store.value), (x: Expr) => {
+      if (x.op === "load" && x.value === read && x.args[0] !== target) safe = false;
+    });
+    if (target && !affine(target)) safe = false;
+  }
+  return safe;
 }
 
 /** Whether a loop kernel may store `part` where `from` lies: it reads each element just before. */

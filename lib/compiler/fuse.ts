@@ -8,6 +8,7 @@
 import { sizeOf } from "../shape.ts";
 import type { Canonical, Part, Unit } from "./canonical.ts";
 import { chooseBuffers, type FusionLimits } from "./choose_buffers.ts";
+import type { OwnerEpilogue } from "./epilogue.ts";
 import { type Expr, ExprBuilder, ownWeight, walk } from "./expr.ts";
 import { isReduction, type Lowered, lowerInto, reductionSpace, type Space } from "./group.ts";
 import { viewOf } from "./lower.ts";
@@ -21,6 +22,8 @@ export interface Owner {
   space?: Space;
   members?: Map<Part, Lowered>;
   reads?: Set<Part>;
+  /** An op's own kernel only: the groups that became part of it. */
+  epilogue?: OwnerEpilogue;
 }
 
 /** The result of fusion. */
@@ -116,17 +119,18 @@ export function fuse(graph: Canonical, limits: FusionLimits): Fused {
   // A member that nothing outside its group reads needs no buffer.
   const needed = new Set<Part>(graph.outputs);
   for (const owner of owners) {
-    if (owner.members) { for (const part of owner.reads!) needed.add(part); }
-    else {
-      for (const part of owner.units[0]!.inputs) {
-        needed.add(viewOf(part, (p) => stored.has(p))!.base);
-      }
-    }
+    for (const part of owner.reads ?? kernelReads(owner, stored)) needed.add(part);
   }
   for (const [part, owner] of ownerOf) {
     if (owner.members && !needed.has(part)) stored.delete(part);
   }
   return { owners, ownerOf, stored };
+}
+
+/** The values with buffers that an op's own kernel reads, for each of its inputs, then its epilogue's. */
+export function kernelReads(owner: Owner, stored: ReadonlySet<Part>): Part[] {
+  const bases = owner.units[0]!.inputs.map((part) => viewOf(part, (p) => stored.has(p))!.base);
+  return [...bases, ...owner.epilogue?.reads ?? []];
 }
 
 /** Values that a barrier in the expressions that a unit reads waits for. */

@@ -66,6 +66,46 @@ export interface LoopStep {
   readonly writes: readonly number[];
 }
 
+/**
+ * What a kernel does with some columns of its output 0, seen as a matrix whose columns are the last
+ * axis: the stores are made at every point of `rows` and `columns`.
+ *
+ * The variables are those of a `LoopKernel`, `rows` being all rows of the matrix, and `columns` those
+ * from `start` on. A `load` of slot 0 reads the matrix itself, always within the row; one of slot s > 0
+ * reads the epilogue's `reads[s - 1]`. As in a loop kernel, loads come before stores at every point.
+ */
+export interface EpiloguePart {
+  readonly rows: readonly number[];
+  readonly columns: readonly number[];
+  readonly start: number;
+  /** The slots count the epilogue's own writes. */
+  readonly stores: readonly LoopStore[];
+  /**
+   * How far from its own point it reads the matrix: within the same `span` columns, counted from
+   * `start`. 1 if it reads the element at hand only.
+   */
+  readonly span: number;
+}
+
+/** Elementwise work on output 0 that a kernel does as it computes it. */
+export interface Epilogue {
+  /**
+   * Whether output 0 itself is wanted. If not, its buffer may be that of one of the writes, which has
+   * every element at the same place: the kernel may use it for its result or leave it alone.
+   */
+  readonly keeps: boolean;
+  readonly parts: readonly EpiloguePart[];
+  /** Further operands: `reads[i]` is input number `inputs.length + i` of the kernel, and so on. */
+  readonly reads: readonly EpilogueOperand[];
+  readonly writes: readonly EpilogueOperand[];
+}
+
+/** An operand of an epilogue; equal `buffer`s are the same memory. */
+export interface EpilogueOperand {
+  readonly buffer: number;
+  readonly dtype: DType;
+}
+
 /** A hand-written kernel on buffers. */
 export interface KernelStep {
   readonly kind: "kernel";
@@ -73,7 +113,10 @@ export interface KernelStep {
   readonly op: Op & { readonly run: KernelRule };
   readonly attributes: Attributes;
   readonly spec: KernelSpec;
-  /** Buffer ids; with `inPlace`, writes[0] is the same buffer as reads[inPlace]. */
+  /**
+   * Buffer ids, those of the epilogue last; with `inPlace`, writes[0] is the same buffer as
+   * reads[inPlace].
+   */
   readonly reads: readonly number[];
   readonly writes: readonly number[];
   readonly scratch: readonly number[];

@@ -45,19 +45,34 @@ export function stepCost(plan: Plan, step: Step): Cost {
     case "copy":
       return { flops: 0, bytes: 2 * plan.buffers[step.writes[0]]!.bytes };
     case "kernel":
-      return { flops: step.op.run.flops?.(step.spec) ?? 0, bytes: kernelBytes(step) };
+      return {
+        flops: (step.op.run.flops?.(step.spec) ?? 0) + epilogueFlops(step),
+        bytes: kernelBytes(plan, step),
+      };
     case "loop":
       return { flops: loopFlops(step.kernel), bytes: loopBytes(plan, step) };
   }
 }
 
 /** An op in place touches as much of its input as it is given to write. */
-function kernelBytes({ op, spec }: KernelStep): number {
+function kernelBytes(plan: Plan, { op, spec, reads, writes }: KernelStep): number {
   const { inPlace } = op.run;
   const given = spec.inputs.filter((_, i) => i !== inPlace)
     .reduce((sum, input) => sum + byteLength(input), 0);
   if (inPlace !== undefined) return 2 * given;
-  return given + spec.outputs.reduce((sum, output) => sum + byteLength(output), 0);
+  const { epilogue } = spec;
+  const own = epilogue && !epilogue.keeps ? spec.outputs.slice(1) : spec.outputs;
+  const extra = [...reads.slice(spec.inputs.length), ...writes.slice(spec.outputs.length)];
+  return given + own.reduce((sum, output) => sum + byteLength(output), 0) +
+    extra.reduce((sum, id) => sum + plan.buffers[id]!.bytes, 0);
+}
+
+function epilogueFlops({ spec: { epilogue } }: KernelStep): number {
+  const parts = epilogue?.parts ?? [];
+  return parts.reduce((sum, { rows, columns, stores }) => {
+    const kernel = { rows: [...rows, ...columns], columns: [], passes: [], rowStores: stores };
+    return sum + loopFlops(kernel);
+  }, 0);
 }
 
 /** The expressions of a kernel with the number of points at which they are evaluated. */

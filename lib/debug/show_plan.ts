@@ -30,7 +30,7 @@ export function showPlan(plan: Plan): string {
 
 /** The types of what a step writes: `f32[2, 3], i32[2]`. */
 export function results(plan: Plan, step: Step): string {
-  return step.writes.map((id) => showType(plan.buffers[id]!.type)).join(", ");
+  return [...new Set(step.writes)].map((id) => showType(plan.buffers[id]!.type)).join(", ");
 }
 
 /**

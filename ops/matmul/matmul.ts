@@ -32,6 +32,7 @@ const matmulOp: Op = {
   run: {
     kind: "kernel",
     acceptsViews: true,
+    epilogue: { wasm: "row" },
     cpu,
     wasm: matmulWasm,
     wgsl: matmulWgsl,

@@ -1,5 +1,6 @@
 /** Matrix products in WebAssembly. */
 import type { KernelSpec, View } from "../../lib/op.ts";
+import { epilogueCalls, wasmEpilogue } from "../../lib/backends/wasm/epilogue.ts";
 import { gemmCalls } from "../../lib/backends/wasm/gemm_calls.ts";
 import type { WasmCall, WasmProgram } from "../../lib/backends/wasm/program.ts";
 
@@ -25,7 +26,8 @@ function batchAxes(a: View, b: View, output: View): BatchAxis[] {
 }
 
 /** `a [...batch, M, K] · b [...batch, K, N]`; both may be strided views. */
-export function matmulWasm({ inputs, outputs }: KernelSpec, program: WasmProgram): WasmCall[] {
+export function matmulWasm(spec: KernelSpec, program: WasmProgram): WasmCall[] {
+  const { inputs, outputs } = spec;
   const [a, b] = inputs as [View, View];
   const [output] = outputs as [View];
   const [m, n] = output.shape.slice(-2) as [number, number];
@@ -38,6 +40,7 @@ export function matmulWasm({ inputs, outputs }: KernelSpec, program: WasmProgram
     column: strides.at(-1)!,
     batch: [outer.strides[which], inner.strides[which]] as const,
   });
+  const epilogue = wasmEpilogue(spec, program);
   const calls: WasmCall[] = [];
   const visit = (rest: readonly BatchAxis[], offsets: readonly number[]): void => {
     const [axis, ...others] = rest;
@@ -48,17 +51,29 @@ export function matmulWasm({ inputs, outputs }: KernelSpec, program: WasmProgram
       return;
     }
     const [fromA, fromB, to] = offsets.map((offset) => 4 * offset) as [number, number, number];
-    calls.push(...gemmCalls(program, "matmul", {
-      ...{ m, n, k, batch: [outer.length, inner.length], accumulate: false },
-      a: matrix(a, 0),
-      b: matrix(b, 1),
-      c: matrix(output, 2),
-    }, {
-      a: { operand: "input", index: 0, offset: fromA },
-      b: { operand: "input", index: 1, offset: fromB },
-      c: { operand: "output", index: 0, offset: to },
-    }));
+    calls.push(...gemmCalls(
+      program,
+      "matmul",
+      {
+        ...{ m, n, k, batch: [outer.length, inner.length], accumulate: false },
+        a: matrix(a, 0),
+        b: matrix(b, 1),
+        c: matrix(output, 2),
+      },
+      {
+        a: { operand: "input", index: 0, offset: fromA },
+        b: { operand: "input", index: 1, offset: fromB },
+        c: { operand: "output", index: 0, offset: to },
+      },
+      epilogue && {
+        epilogue,
+        firstRow: to / 4 / n,
+        batchRows: [outer.strides[2] / n, inner.strides[2] / n],
+      },
+    ));
   };
   visit(loops.reverse(), [a.offset, b.offset, output.offset]);
+  const onHost = calls.some(({ kernel }) => typeof kernel === "function");
+  if (epilogue && onHost) calls.push(...epilogueCalls("epilogue", spec, epilogue, program));
   return calls;
 }

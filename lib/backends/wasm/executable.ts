@@ -1,12 +1,12 @@
 /** Compiles a plan into one WebAssembly module, and runs its steps on the thread pool. */
 import type { KernelOperand, TensorType } from "../../op.ts";
-import { type Expr, walk } from "../../compiler/expr.ts";
 import type { KernelStep, LoopKernel, LoopStep, Plan, Step } from "../../compiler/plan.ts";
 import { sizeOf } from "../../shape.ts";
 import type { DeviceBuffer, DeviceCounters, Executable } from "../backend.ts";
 import { timeSteps } from "../time_steps.ts";
 import { wasmModule } from "./assembler.ts";
 import { emitLoop } from "./loop.ts";
+import { kernelKey } from "./loop_key.ts";
 import { type LoopSchedule, scheduleLoop } from "./loop_schedule.ts";
 import { splitLoop } from "./loop_split.ts";
 import type { WasmMemory } from "./memory.ts";
@@ -260,35 +260,4 @@ function planCompiler(plan: Plan, { memory, pool, blas }: WasmHost) {
       }
     },
   };
-}
-
-/** A text that two kernels share only if they do the same. */
-function kernelKey({ rows, columns, passes, rowStores }: LoopKernel): string {
-  const numbers = new Map<Expr, number>();
-  const lines: string[] = [];
-  const number = (x: Expr) => {
-    walk([x], (node) => {
-      if (numbers.has(node)) return;
-      if (node.dtype === "f16") {
-        throw new TypeError(`wasm: expected f32 but found f16, which it does not have`);
-      }
-      const value = Object.is(node.value, -0) ? "-0" : node.value;
-      const args = node.args.map((arg) => numbers.get(arg));
-      numbers.set(node, numbers.size);
-      lines.push(`${node.op} ${node.dtype} ${value} ${args}`);
-    });
-    return numbers.get(x);
-  };
-  const stores = (list: LoopKernel["rowStores"]) =>
-    list.map(({ slot, index, value }) => `${slot} ${number(index)} ${number(value)}`);
-  const shown = [
-    ...passes.flatMap((pass) => [
-      "pass",
-      ...pass.reductions.map((r) => `${r.id} ${r.reduce} ${r.dtype} ${number(r.value)}`),
-      ...stores(pass.stores),
-    ]),
-    "row",
-    ...stores(rowStores),
-  ];
-  return [`${rows}/${columns}`, ...lines, ...shown].join(";");
 }

@@ -57,6 +57,13 @@ export const gemmWord = Object.fromEntries(fields.map((name, i) => [name, i])) a
 /** The number of words before those that an epilogue may use. */
 export const gemmWords: number = fields.length;
 
+/** The least common multiple of two numbers. */
+export function leastCommonMultiple(a: number, b: number): number {
+  let [x, y] = [a, b];
+  while (y) [x, y] = [y, x % y];
+  return a / x * b;
+}
+
 /** The kernels of `emitGemm`. */
 export type GemmKernel = "gemmPack" | "gemmBlocks" | "gemmDirect" | "gemmDot";
 
@@ -80,23 +87,38 @@ export type Epilogue = (
   columns: readonly [Expr<"i32">, Expr<"i32">],
 ) => Expr<"void">;
 
+/** Adds the functions that kernels of matrix multiplication call. */
+export function emitGemmParts(m: ModuleBuilder) {
+  return {
+    packA: emitPackA(m),
+    packB: emitPackB(m),
+    tile: emitPackedTile(m),
+    direct: emitDirectGemm(m),
+    dot: emitDotGemm(m),
+  };
+}
+
 /**
  * Adds the kernels of matrix multiplication to a module, and exports them by the names of
- * `GemmKernel`.
+ * `GemmKernel` with a suffix.
  *
  * @param m the module
- * @param options `epilogue`: makes the call that ends every block of C
+ * @param options `epilogue`: makes the call that ends every block of C; `suffix`; `parts`, if the
+ *   module has them already
  */
-export function emitGemm(m: ModuleBuilder, { epilogue }: { epilogue?: Epilogue } = {}): void {
-  const packA = emitPackA(m);
-  const packB = emitPackB(m);
-  const tile = emitPackedTile(m);
-  const direct = emitDirectGemm(m);
-  const dot = emitDotGemm(m);
+export function emitGemm(
+  m: ModuleBuilder,
+  { epilogue, suffix = "", parts = emitGemmParts(m) }: {
+    epilogue?: Epilogue;
+    suffix?: string;
+    parts?: ReturnType<typeof emitGemmParts>;
+  } = {},
+): void {
+  const { packA, packB, tile, direct, dot } = parts;
   const params = ["i32", "i32", "i32"] as const;
   const arg = (args: Expr<"i32">, name: Field) => i32.load(args, 4 * gemmWord[name]);
 
-  m.func({ params, export: "gemmPack" }, (f, args, chunk) => {
+  m.func({ params, export: `gemmPack${suffix}` }, (f, args, chunk) => {
     const [n, k, bRow, bColumn, batch1] = [
       ...["n", "k", "bRow", "bColumn", "batch1"] as const,
     ].map((name) => f.let(arg(args, name)));
@@ -142,7 +164,7 @@ export function emitGemm(m: ModuleBuilder, { epilogue }: { epilogue?: Epilogue }
       columns: Local<"i32">;
     }) => void,
   ) =>
-    m.func({ params, export: name }, (f, args, chunk, scratch) => {
+    m.func({ params, export: `${name}${suffix}` }, (f, args, chunk, scratch) => {
       const split = (blocks: Field) => {
         const count = f.let(arg(args, blocks));
         const index = f.let(i32.remU(chunk, count));
@@ -260,11 +282,13 @@ function packedAt(
  *
  * @param shape sizes and strides
  * @param host the number of threads and the scratch space that each has
+ * @param granule blocks of columns begin at multiples of so many
  * @returns the plan
  */
 export function planGemm(
   shape: GemmShape,
   { threads, scratchBytes }: { threads: number; scratchBytes: number },
+  granule = 1,
 ): GemmPlan {
   const { m, n, k, a, b, c } = shape;
   const batches = shape.batch[0] * shape.batch[1];
@@ -303,27 +327,28 @@ export function planGemm(
   /** The size of blocks that split `total` into about `parts`. */
   const split = (total: number, parts: number, multiple: number, most: number) => {
     const size = Math.ceil(total / Math.max(1, parts) / multiple) * multiple;
-    return Math.max(multiple, Math.min(most, size));
+    return Math.max(multiple, Math.min(Math.floor(most / multiple) * multiple, size));
   };
+  const columnStep = leastCommonMultiple(tileColumns, granule);
 
   const isSmall = m * n * k * batches < 2 ** 18;
   const parts = isSmall ? 1 : Math.ceil(wanted / batches);
   if (m <= 4 && b.row === 1 && a.column === 1 && k >= 16) {
-    return plan("gemmDot", m, split(n, parts, 8, n + 7), 0);
+    return plan("gemmDot", m, split(n, parts, columnStep, n + columnStep), 0);
   }
   const scratchColumns = Math.floor((scratchBytes - tileScratchBytes) / (paddedK * 32)) * 8;
   const inPlace = b.column === 1 && (m <= 2 * tileRows || n * k <= 2 ** 14);
-  const fits = scratchColumns >= Math.min(paddedN, 64);
+  const fits = scratchColumns >= Math.min(paddedN, Math.max(64, columnStep));
   const isSlight = m <= 64 || n <= 2 * tileColumns || m * n * k < 64 ** 3;
   if (inPlace || (fits && isSlight)) {
     const most = inPlace ? Infinity : scratchColumns;
-    const columns = split(n, m < 64 || !inPlace ? parts : 1, tileColumns, most);
-    const rows = m < 64 || !inPlace ? m : split(m, parts, tileRows, m);
+    const columns = split(n, m < 64 || !inPlace ? parts : 1, columnStep, most);
+    const rows = m < 64 || !inPlace ? m : split(m, parts, tileRows, m + tileRows);
     return plan("gemmDirect", rows, Math.min(columns, paddedN), inPlace ? 0 : 1);
   }
   const rows = split(m, Math.max(parts, Math.ceil(m / blockRows)), tileRows, blockRows);
   const columnParts = Math.ceil(parts / Math.ceil(m / rows));
-  const columns = split(n, columnParts, tileColumns, blockColumns);
+  const columns = split(n, columnParts, columnStep, blockColumns);
   const isShared = b.batch.every((stride, i) => stride === 0 || shape.batch[i] === 1);
   return plan("gemmBlocks", rows, columns, isShared ? 1 : batches);
 }

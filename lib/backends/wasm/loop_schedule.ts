@@ -51,14 +51,15 @@ function passRoots({ passes }: LoopKernel, pass: number): Expr[] {
   return [...reductions.map(({ value }) => value), ...storesRoots(stores)];
 }
 
-function weightOf(roots: Iterable<Expr>): number {
+/** The cost of some expressions, each of their parts counted once. */
+export function weightOf(roots: Iterable<Expr>): number {
   let weight = 0;
   walk(roots, (x) => weight += ownWeight(x));
   return weight;
 }
 
 /** The cost of one point when the lanes run along a variable. */
-function costAlong(kernel: LoopKernel, variable: number): number {
+export function costAlong(kernel: LoopKernel, variable: number): number {
   const { rows, columns, passes, rowStores } = kernel;
   const size = [...rows, ...columns][variable]!;
   const depends = dependsOn(variable);

@@ -3,9 +3,9 @@
  * columns is reduced by itself, then the parts. The number of parts depends on sizes alone, so that
  * results do not depend on the number of threads.
  */
-import type { DType } from "../../dtype.ts";
-import { type Expr, ExprBuilder, walk } from "../../compiler/expr.ts";
+import { type Expr, ExprBuilder } from "../../compiler/expr.ts";
 import type { LoopKernel, LoopStore } from "../../compiler/plan.ts";
+import { rewriter } from "../../compiler/rewrite.ts";
 import { sizeOf } from "../../shape.ts";
 
 /** A reduction in two steps. */
@@ -51,11 +51,13 @@ export function splitLoop(kernel: LoopKernel, reads: number): SplitLoop | undefi
 
   const e = new ExprBuilder();
   const part = e.variable(rows.length, parts);
-  const inPart = translator(e, (variable, size) => {
-    if (variable < rows.length) return e.variable(variable, size);
-    if (variable > rows.length) return e.variable(variable + 1, size);
-    const column = e.variable(rows.length + 1, length / parts);
-    return e.apply("add", e.apply("mul", part, e.int(length / parts)), column);
+  const inPart = rewriter(e, {
+    variable(variable, size) {
+      if (variable < rows.length) return e.variable(variable, size);
+      if (variable > rows.length) return e.variable(variable + 1, size);
+      const column = e.variable(rows.length + 1, length / parts);
+      return e.apply("add", e.apply("mul", part, e.int(length / parts)), column);
+    },
   });
   const partial: LoopKernel = {
     rows: [...rows, parts],
@@ -73,7 +75,7 @@ export function splitLoop(kernel: LoopKernel, reads: number): SplitLoop | undefi
 
   const c = new ExprBuilder();
   const column = c.variable(rows.length, parts);
-  const ofRow = translator(c, (variable, size) => c.variable(variable, size));
+  const ofRow = rewriter(c, { variable: (variable, size) => c.variable(variable, size) });
   const combined: LoopKernel = {
     rows,
     columns: [parts],
@@ -91,24 +93,4 @@ export function splitLoop(kernel: LoopKernel, reads: number): SplitLoop | undefi
     })),
   };
   return { partial, combined, partials: sums.map(() => rowCount * parts) };
-}
-
-/** Makes expressions anew with another builder and other variables. */
-function translator(
-  e: ExprBuilder,
-  variable: (index: number, size: number) => Expr,
-): (x: Expr) => Expr {
-  const leaf = ({ op, dtype, value, max }: Expr & { dtype: DType }) =>
-    op === "variable"
-      ? variable(value, max + 1)
-      : op === "reduced"
-      ? e.reduced(value, dtype)
-      : e.constant(dtype, value);
-  return (x) => {
-    const leaves = new Map<Expr, Expr>();
-    walk([x], (node) => {
-      if (node.args.length === 0) leaves.set(node, leaf(node));
-    });
-    return e.substitute(x, leaves);
-  };
 }
