@@ -37,4 +37,5 @@ export {
   vjp,
 } from "./transforms/vjp.ts";
 export { jit, type JitOptions, type Jitted } from "./transforms/jit.ts";
+export type { EarlyResults } from "./transforms/early_results.ts";
 export { type Tree, treeEntries, treeLeaves, treeMap } from "./tree.ts";

@@ -25,8 +25,8 @@ export interface Mpi {
    * event loop while anything is awaited.
    */
   startAllreduce(elements: Float32Array, operation: "sum" | "mean"): Promise<void>;
-  /** Lets what has been started go on; for long stretches without an `await`. */
-  progress(): void;
+  /** Lets what has been started go on, for long stretches without an `await`; how many have not ended. */
+  progress(): number;
   /** The values of all processes, by rank, on each of them; they must be JSON. */
   gather<T>(value: T): T[];
   /** The value that `root` (default 0) has, on each of them; it must be JSON. */
@@ -94,7 +94,7 @@ export const alone: Mpi = {
   broadcast() {},
   allreduce() {},
   startAllreduce: () => Promise.resolve(),
-  progress() {},
+  progress: () => 0,
   gather: (value) => [value],
   share: (value) => value,
   finalize() {},
@@ -106,9 +106,8 @@ export const alone: Mpi = {
 
 /** A sum of all processes that has been started. */
 interface Pending {
-  /** Kept from being collected. */
-  readonly elements: Float32Array;
-  readonly isDone: () => boolean;
+  /** Of its parts; the elements must not be collected before. */
+  open: { readonly elements: Float32Array; readonly isDone: () => boolean }[];
   readonly resolve: () => void;
   readonly reject: (error: unknown) => void;
 }
@@ -121,13 +120,15 @@ function connected(mpi: OpenMpi): Mpi {
   const progress = () => {
     for (const started of pending) {
       try {
-        if (!started.isDone()) continue;
+        started.open = started.open.filter(({ isDone }) => !isDone());
+        if (started.open.length > 0) continue;
         started.resolve();
       } catch (error) {
         started.reject(error);
       }
       pending.delete(started);
     }
+    return pending.size;
   };
   const drive = async () => {
     if (drives) return;
@@ -155,14 +156,10 @@ function connected(mpi: OpenMpi): Mpi {
       if (operation === "mean") divide(elements);
     },
     async startAllreduce(elements, operation) {
-      const sums = parts(elements).map((part) => {
-        const isDone = mpi.startSum(part);
-        return new Promise<void>((resolve, reject) =>
-          pending.add({ elements: part, isDone, resolve, reject })
-        );
-      });
+      const open = parts(elements).map((part) => ({ elements: part, isDone: mpi.startSum(part) }));
+      const sum = new Promise<void>((resolve, reject) => pending.add({ open, resolve, reject }));
       void drive();
-      await Promise.all(sums);
+      await sum;
       if (operation === "mean") divide(elements);
     },
     progress,

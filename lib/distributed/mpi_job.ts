@@ -19,6 +19,7 @@ import { type Tensor, tensor } from "../tensor.ts";
 import { treeEntries } from "../tree.ts";
 import { type Mpi, openMpi } from "./mpi.ts";
 import { startOpenMpi } from "./open_mpi.ts";
+import { overlappedSums } from "./overlap.ts";
 import { averageGradients, broadcastParameters } from "./parallel.ts";
 
 interface Params {
@@ -31,8 +32,8 @@ const batch = 8, width = 5;
 const loss = (p: Params, x: Tensor, y: Tensor) =>
   mean(square(sub(matmul(tanh(matmul(x, p.hidden)), p.output), y)));
 
-/** Trains on this process's part of every batch; the parameters at the end. */
-async function train(mpi: Mpi): Promise<Record<string, number[]>> {
+/** Trains on this process's part of every batch; the parameters at the end, and how much overlapped. */
+async function train(mpi: Mpi, overlaps = false) {
   const own = batch / mpi.size;
   const numbers = (size: number, salt: number) =>
     Float32Array.from({ length: size }, (_, i) => Math.sin(salt + 7 * i));
@@ -47,17 +48,25 @@ async function train(mpi: Mpi): Promise<Record<string, number[]>> {
     output: normal(randomKey(10 + mpi.rank), [16, 2]),
   });
   let state = adamw.init(params);
-  const gradientsOf = jit(valueAndGrad(loss));
+  const means = overlappedSums(mpi, { operation: "mean", bytes: 0 });
+  const gradientsOf = jit(valueAndGrad(loss), overlaps ? { early: means.early } : {});
   const update = jit(
     (p: Params, g: Params, s: typeof state) => adamw.update(p, g, s, { learningRate: 0.01 }),
     { donate: [0, 1, 2] },
   );
+  let sums = 0, overlapped = 0;
   for (let step = 0; step < 30; step++) {
-    const [, gradients] = gradientsOf(params, part(step, 1, width), part(step, 2, 2));
-    [params, state] = update(params, await averageGradients(mpi, gradients), state);
+    if (overlaps) means.begin();
+    const found = gradientsOf(params, part(step, 1, width), part(step, 2, 2));
+    const [, gradients] = overlaps
+      ? await means.finish(found)
+      : [0, await averageGradients(mpi, found[1])];
+    sums += means.trace.sums;
+    overlapped += means.trace.overlapped;
+    [params, state] = update(params, gradients, state);
   }
   const entries = treeEntries(params).map(async ([path, x]) => [path, [...await x.data()]]);
-  return Object.fromEntries(await Promise.all(entries));
+  return { params: Object.fromEntries(await Promise.all(entries)), sums, overlapped };
 }
 
 /** Every call once. */
@@ -89,8 +98,11 @@ const mpi = openMpi();
 await openDevice(device as DeviceChoice);
 switch (job) {
   case "train":
+  case "overlap":
   case "calls": {
-    const results = mpi.gather(await (job === "train" ? train : calls)(mpi));
+    const results = mpi.gather(
+      await (job === "calls" ? calls(mpi) : train(mpi, job === "overlap")),
+    );
     if (mpi.rank === 0) console.log(JSON.stringify(results));
     break;
   }

@@ -1,18 +1,9 @@
 /** Data-parallel training: the same parameters in every process, gradients averaged over them. */
-import { currentDevice } from "../device.ts";
-import type { HostArray } from "../dtype.ts";
-import { realize, Tensor, tensor } from "../tensor.ts";
+import { realize, Tensor } from "../tensor.ts";
 import { flatten } from "../tree.ts";
+import { onHost } from "./host.ts";
 import type { Mpi } from "./mpi.ts";
-
-/** Smaller gradients are averaged together, up to so many elements at once. */
-const bucketElements = 2 ** 22;
-
-/** The elements of a tensor on the host, and the tensor of them once they have been changed. */
-interface HostTensor {
-  readonly elements: HostArray;
-  readonly changed: () => Tensor;
-}
+import { overlappedSums } from "./overlap.ts";
 
 /**
  * The mean of gradients over all processes.
@@ -33,47 +24,20 @@ interface HostTensor {
  * ```
  */
 export async function averageGradients<T>(mpi: Mpi, gradients: T): Promise<T> {
-  const { leaves, structure } = flatten(gradients);
-  const tensors = leaves.map((leaf, i) => {
-    if (leaf instanceof Tensor && leaf.dtype === "f32") return leaf;
+  const { leaves } = flatten(gradients);
+  for (const [i, leaf] of leaves.entries()) {
+    if (leaf instanceof Tensor && leaf.dtype === "f32") continue;
     throw new TypeError(
       `averageGradients: expected tensors of f32 but found ${leaf} as leaf ${i}`,
     );
-  });
-  if (mpi.size === 1) return gradients;
-  await realize(...tensors);
-  const hosts = await Promise.all(tensors.map(onHost));
-  average(mpi, hosts.map(({ elements }) => elements as Float32Array));
-  return structure.build(hosts.map(({ changed }) => changed())) as T;
-}
-
-/** Averages arrays in place; small ones are copied together first. */
-function average(mpi: Mpi, arrays: readonly Float32Array[]): void {
-  let bucket: Float32Array[] = [];
-  let filled = 0;
-  const flush = () => {
-    const all = new Float32Array(filled);
-    let at = 0;
-    for (const array of bucket) {
-      all.set(array, at);
-      at += array.length;
-    }
-    mpi.allreduce(all, "mean");
-    at = 0;
-    for (const array of bucket) array.set(all.subarray(at, at += array.length));
-    bucket = [];
-    filled = 0;
-  };
-  for (const array of arrays) {
-    if (array.length >= bucketElements) {
-      mpi.allreduce(array, "mean");
-      continue;
-    }
-    if (filled + array.length > bucketElements) flush();
-    bucket.push(array);
-    filled += array.length;
   }
-  if (filled > 0) flush();
+  if (mpi.size === 1) return gradients;
+  const tensors = leaves as Tensor[];
+  await realize(...tensors);
+  const averages = overlappedSums(mpi, { operation: "mean" });
+  averages.begin();
+  averages.early.ready(tensors);
+  return await averages.finish(gradients);
 }
 
 /**
@@ -110,21 +74,4 @@ export async function broadcastParameters<T>(mpi: Mpi, parameters: T, root = 0):
     built.push(changed());
   }
   return structure.build(built) as T;
-}
-
-/** The elements where they lie, if the device lets the host at them, else a copy. */
-async function onHost(x: Tensor): Promise<HostTensor> {
-  const { storage } = x.value;
-  const elements = storage && storage.backend === currentDevice() && !storage.released
-    ? storage.backend.view?.(storage.buffer, x.value)
-    : undefined;
-  if (elements) return { elements, changed: () => x };
-  const copy = await x.data();
-  return {
-    elements: copy,
-    changed() {
-      x.dispose();
-      return tensor(copy, { shape: x.shape, dtype: x.dtype });
-    },
-  };
 }
