@@ -22,10 +22,13 @@ testOnDevices("profile() has a row per kernel with its traffic and arithmetic", 
     const seconds = row.ms / 1e3;
     const near = (found: number, wanted: number) =>
       assert(Math.abs(found - wanted) <= 1e-6 * wanted, `${found} is not ${wanted}`);
-    const flops = row.name === "matmul" ? 2 * size ** 3 : size ** 2;
+    const flops = { "matmul": 2 * size ** 3, "add": size ** 2 };
+    const [first, second] = row.name.split("+") as (keyof typeof flops)[];
+    const matrices = second ? 4 : 3; // one kernel for both, or one for each
     if (row.ms > 0) {
-      near(row.gigaflopsPerSecond * seconds * 1e9, 4 * flops);
-      near(row.gigabytesPerSecond * seconds * 1e9, 4 * 4 * 3 * size ** 2);
+      const wanted = flops[first!] + (second ? flops[second] : 0);
+      near(row.gigaflopsPerSecond * seconds * 1e9, 4 * wanted);
+      near(row.gigabytesPerSecond * seconds * 1e9, 4 * 4 * matrices * size ** 2);
     }
     assertStringIncludes(showKernels(rows), `${(100 * row.share).toFixed(1)} %`);
   }
