@@ -15,6 +15,7 @@ import { demo, train } from "./train.ts";
 import { study } from "./study.ts";
 import { UsageError } from "./usage.ts";
 import { verify } from "./verify.ts";
+import { watch } from "./watch.ts";
 
 /**
  * Runs the command line.
@@ -141,6 +142,12 @@ function makeProgram(finish: (code: number) => void): Command {
     .option("--batch <number>", "images in a batch", whole(1))
     .option("--json", "print JSON")
     .action(evaluateCommand);
+
+  program.command("watch")
+    .description("Serve a page that follows a run while it trains: curves, samples, configuration")
+    .argument("<run>", "folder of a run")
+    .option("--port <number>", "port on 127.0.0.1; 0 for a free one", whole(0), 8080)
+    .action(watch);
 
   command(program, "info", "Print what a run or a file of weights holds")
     .argument("<path>", "folder of a run, or a .safetensors file")

@@ -2,6 +2,7 @@
 import process from "node:process";
 // @ts-types="npm:@types/cli-progress@3.11.6"
 import { Format, SingleBar } from "npm:cli-progress@3.12.0";
+import { duration } from "../models/reports/duration.ts";
 import type { RunProgress } from "../models/training/run.ts";
 
 /** How far something is: a part of a run, or of another command. */
@@ -103,12 +104,4 @@ function payload(progress: Progress, { start, time }: { start: number; time: num
       : "",
     loss: loss === undefined ? "" : `loss ${loss.toFixed(3)}`,
   };
-}
-
-/** `1:05` for 65 seconds. */
-export function duration(seconds: number): string {
-  const whole = Math.round(seconds);
-  const [hours, minutes] = [Math.floor(whole / 3600), Math.floor(whole / 60) % 60];
-  const rest = String(whole % 60).padStart(2, "0");
-  return hours > 0 ? `${hours}:${String(minutes).padStart(2, "0")}:${rest}` : `${minutes}:${rest}`;
 }

@@ -3,9 +3,10 @@ import { dirname } from "node:path";
 import { imageGrid, writePng } from "../lib/formats/png.ts";
 import { readConfig } from "../models/config/read.ts";
 import type { RunConfig } from "../models/config/schema.ts";
+import { duration } from "../models/reports/duration.ts";
 import { openRun } from "../models/training/run.ts";
 import { sampleImages, type TrainedRun } from "../models/training/samples.ts";
-import { duration, showProgress } from "./progress.ts";
+import { showProgress } from "./progress.ts";
 import { checked, UsageError } from "./usage.ts";
 
 /** How to sample; what is left out is as in the run's configuration. */

@@ -5,8 +5,9 @@ import { treeEntries } from "../lib/tree.ts";
 import { namedConfigs } from "../models/config/named.ts";
 import { configHelp, readConfig } from "../models/config/read.ts";
 import type { RunConfig } from "../models/config/schema.ts";
+import { duration } from "../models/reports/duration.ts";
 import { readRunConfig, trainRun } from "../models/training/run.ts";
-import { duration, showProgress } from "./progress.ts";
+import { showProgress } from "./progress.ts";
 import { checked, exists, UsageError } from "./usage.ts";
 
 /** Options of `train`. */
@@ -47,7 +48,8 @@ export async function demo(options: TrainOptions & { out: string }): Promise<voi
   const command = "deno run -A cli.ts sample";
   console.log(`
 ${out}/samples.png   a row for each class: ${perClass} images in ${steps} steps, then ${perClass} one token a step
-${out}/config.json, tokenizer.safetensors, model.safetensors, metrics.jsonl, states to continue from
+${out}/report.html   curves, samples on the way there, configuration; metrics.jsonl and TensorBoard have the numbers
+${out}/config.json, tokenizer.safetensors, model.safetensors, states to continue from
 
 More: ${command} ${out} --out three.png --class 3 --count 16 --steps 16`);
 }
@@ -99,7 +101,8 @@ export async function chooseConfig(options: TrainOptions): Promise<RunConfig> {
 }
 
 /** Fields that may change when a run goes on: how long it trains, what it logs and keeps, how it samples. */
-const changeable = /^(sampling\.|training\.steps$|\w+\.(logEvery|checkpointEvery|skipLimit)$)/;
+const changeable =
+  /^(sampling\.|training\.steps$|\w+\.(logEvery|checkpointEvery|sampleEvery|skipLimit)$)/;
 
 /** Fails where a run cannot go on under another configuration. */
 async function checkContinues(config: RunConfig, out: string): Promise<void> {

@@ -35,6 +35,7 @@ export const namedConfigs = {
       schedule: "cosine",
       warmup: 50,
       checkpointEvery: 200,
+      sampleEvery: 200,
     },
     sampling: { temperature: 0.9 }, // fewer broken strokes
   },
@@ -62,6 +63,7 @@ export const namedConfigs = {
       learningRate: 2e-3,
       average: 0.9, // so that tests see the average saved and resumed
       checkpointEvery: 10,
+      sampleEvery: 20,
     },
     sampling: { steps: 4, perClass: 2 },
   },

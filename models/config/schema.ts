@@ -76,6 +76,8 @@ const trainingSchema = z.strictObject({
     0.1,
     "Share of labels that become the null class, which guidance compares with",
   ),
+  sampleEvery: z.int().nonnegative().default(5000)
+    .describe("Steps between pictures of samples on the way, samples/step-N.png; 0 for none"),
   recompute: z.boolean().default(false).describe(
     "Whether layers are computed again in the backward pass: less memory, more time",
   ),

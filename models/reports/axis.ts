@@ -78,7 +78,7 @@ function logTicks(least: number, greatest: number): number[] {
 /** A number beside an axis: `0.002`, `1e-5`, `1.5`, `250k`, `3M`. */
 function showNumber(value: number): string {
   const size = Math.abs(value);
-  if (size >= 1e15 || (size > 0 && size < 1e-3)) {
+  if (size >= 1e15 || (size > 0 && size < 1e-4)) {
     return value.toExponential(2).replace(/\.?0+e/, "e").replace("e+", "e");
   }
   const [unit, suffix] = size >= 1e12

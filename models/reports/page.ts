@@ -71,6 +71,7 @@ export function writePage({ title, subtitle, sections, script }: Page): string {
 <meta charset="utf-8">
 <meta name="viewport" content="width=device-width, initial-scale=1">
 <title>${escapeText(title)}</title>
+<link rel="icon" href="data:,">
 <style>${css}</style>
 </head>
 <body>
@@ -140,8 +141,12 @@ function imageHtml(
     `<figcaption>${text}</figcaption></figure>`;
 }
 
-/** Width and height of a PNG file, which stand at its begin. */
-function pngSize(png: Uint8Array): { width: number; height: number } {
+/**
+ * Width and height of a PNG file, which stand at its begin.
+ *
+ * @throws {TypeError} If it is none.
+ */
+export function pngSize(png: Uint8Array): { width: number; height: number } {
   const view = new DataView(png.buffer, png.byteOffset, png.byteLength);
   if (png.length < 24 || view.getUint32(0) !== 0x89504e47) {
     throw new TypeError("writePage: expected an image to be a PNG file");
@@ -168,8 +173,8 @@ table { border-collapse: collapse; }
 th, td { padding: 5px 20px 5px 0; text-align: left; border-bottom: 1px solid ${rule}; vertical-align: top; }
 th { color: ${faint}; font-weight: 600; }
 .number { text-align: right; font-variant-numeric: tabular-nums; }
-.charts { display: grid; grid-template-columns: repeat(auto-fit, minmax(min(100%, 480px), 1fr)); gap: 12px; }
-.images { display: flex; flex-wrap: wrap; gap: 20px; align-items: flex-end; }
+.charts { display: grid; grid-template-columns: repeat(auto-fit, minmax(min(100%, 400px), 1fr)); gap: 12px; }
+.images { display: flex; flex-wrap: wrap; gap: 20px; align-items: flex-end; margin: 0 0 16px; }
 figure { margin: 0; }
 svg { display: block; width: 100%; height: auto; }
 img { display: block; max-width: 100%; height: auto; image-rendering: pixelated; border-radius: 3px; }

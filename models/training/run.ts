@@ -13,7 +13,8 @@ import { loadTree } from "./checkpoint.ts";
 import { imageBatch, loadData } from "./data.ts";
 import { type StageProgress, train } from "./loop.ts";
 import { modelStage } from "./model_stage.ts";
-import { samplePicture, type TrainedRun } from "./samples.ts";
+import { progressPicture, samplePicture, type TrainedRun } from "./samples.ts";
+import { addSession } from "./sessions.ts";
 import { tokenizerStage } from "./tokenizer_stage.ts";
 
 /** What a run is doing. */
@@ -26,7 +27,8 @@ export type RunProgress = StageProgress | {
 /**
  * Trains a tokenizer and a model on its codes, and samples from them. The folder then holds `config.json`, the weights
  * `tokenizer.safetensors` and `model.safetensors`, the states `tokenizer-optimizer.safetensors` and
- * `optimizer.safetensors`, `metrics.jsonl` and `samples.png`. Where it holds checkpoints, the run continues from them.
+ * `optimizer.safetensors`, `metrics.jsonl` and the same for TensorBoard, `samples.png`, others of `samples/` on the way
+ * there, and `report.html`, which shows all of it. Where it holds checkpoints, the run continues from them.
  *
  * @param config The configuration.
  * @param folder The run's folder.
@@ -65,19 +67,33 @@ export async function trainRun(
   await Deno.mkdir(folder, { recursive: true });
   await removeTemporaries(folder);
   await writeFileAtomically(`${folder}/config.json`, `${JSON.stringify(config, null, 2)}\n`);
+  await addSession(folder);
+  const saved = () => refreshReport(folder);
   tell({ stage: "data", step: 0, steps: 1 });
   const data = await loadData(config);
   tell({ stage: "data", step: 1, steps: 1 });
-  const tokenizer = await train(tokenizerStage(config, data), folder, report, signal);
+  const tokenizer = await train({ ...tokenizerStage(config, data), saved }, folder, report, signal);
   const encode = () =>
     encodeData(config.tokenizer, tokenizer, data, (step, steps) => {
       tell({ stage: "codes", step, steps });
     });
-  const model = await train(modelStage(config, data, encode), folder, report, signal);
+  const pictures = {
+    every: config.training.sampleEvery,
+    draw: (model: FmtParameters) => progressPicture({ config, tokenizer, model }),
+  };
+  const stage = { ...modelStage(config, data, encode), pictures, saved };
+  const model = await train(stage, folder, report, signal);
   const picture = await samplePicture({ config, tokenizer, model }, (step, steps) => {
     tell({ stage: "samples", step, steps });
   });
   await writePng(`${folder}/samples.png`, picture);
+  await refreshReport(folder);
+}
+
+/** Writes the report anew. What draws it is loaded only now: who imports a model needs none of it. */
+async function refreshReport(folder: string): Promise<void> {
+  const { writeRunReport } = await import("../reports/run_report.ts");
+  await writeRunReport(folder);
 }
 
 /**

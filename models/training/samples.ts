@@ -99,3 +99,18 @@ export async function samplePicture(
   const halves = [left, right].map((images) => imageGrid(images, { columns: perClass }));
   return imageGrid(halves, { columns: 2, padding: 2 });
 }
+
+/**
+ * A small picture of what a run that is still training can do: a row for each of its first classes. It is drawn with the
+ * same randomness each time, so that one sees it sharpen.
+ *
+ * @param run The run.
+ * @returns The picture.
+ */
+export async function progressPicture(run: TrainedRun): Promise<Image> {
+  const { sampling, seed, model: { classes } } = run.config;
+  const { perClass } = sampling;
+  const rows = Math.min(classes, Math.max(1, Math.floor(batchSize / perClass)));
+  const labels = Array.from({ length: rows * perClass }, (_, i) => Math.floor(i / perClass));
+  return imageGrid(await sampleImages(run, labels, sampling, seed), { columns: perClass });
+}
