@@ -1,5 +1,5 @@
 /** Choosing the device that tensors live and programs run on. */
-import type { Backend, DeviceName } from "./backends/backend.ts";
+import type { Backend, DeviceName, TunedKernel } from "./backends/backend.ts";
 import { environment } from "./environment.ts";
 
 /** A device by name, or `auto`: a hardware WebGPU adapter where there is one, else wasm. */
@@ -67,6 +67,27 @@ export function currentDevice(): Backend {
 /** The current device, opened if there is none. */
 export async function ensureDevice(): Promise<Backend> {
   return current ?? await openDevice();
+}
+
+/**
+ * On a hardware GPU, measures variants of the kernels that have been compiled there so far and were
+ * never measured on it; programs take the fastest from their next call on. The choices are kept in
+ * the user's cache folder (`$XDG_CACHE_HOME/tessera`). Elsewhere, and where the environment has
+ * `TESSERA_TUNE=off`, it does nothing. A training program calls it once, after its first step.
+ *
+ * @returns What was measured.
+ *
+ * @example
+ * ```ts
+ * import { assertEquals } from "@std/assert";
+ * import { openDevice, tuneKernels } from "./device.ts";
+ * await openDevice("reference");
+ * assertEquals(await tuneKernels(), []);
+ * ```
+ */
+export async function tuneKernels(): Promise<readonly TunedKernel[]> {
+  if (environment("TESSERA_TUNE") === "off") return [];
+  return await current?.tune?.() ?? [];
 }
 
 /** Closes every open device: memory, workers, queues. Tensors on them can no longer be read. */

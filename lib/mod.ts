@@ -1,8 +1,14 @@
 /** The public face of the runtime. */
-export type { Backend, DeviceCounters, DeviceName } from "./backends/backend.ts";
+export type { Backend, DeviceCounters, DeviceName, TunedKernel } from "./backends/backend.ts";
 export * from "./debug/mod.ts";
 export { defineOp } from "./define_op.ts";
-export { closeDevices, currentDevice, type DeviceChoice, openDevice } from "./device.ts";
+export {
+  closeDevices,
+  currentDevice,
+  type DeviceChoice,
+  openDevice,
+  tuneKernels,
+} from "./device.ts";
 export { bytesPerElement, type DType, type HostArray, promote } from "./dtype.ts";
 export * from "./distributed/mod.ts";
 export * from "./formats/npy.ts";

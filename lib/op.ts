@@ -54,6 +54,14 @@ export interface WgslTarget {
     readonly maxComputeWorkgroupStorageSize: number;
     readonly maxComputeWorkgroupsPerDimension: number;
   };
+  /**
+   * Of several ways to compute something, the one that was measured to be the fastest here; the
+   * first where nothing was measured yet.
+   *
+   * @param problem Names all that the speed depends on.
+   * @param variants Plain data.
+   */
+  choose?<Variant>(problem: string, variants: readonly Variant[]): Variant;
 }
 
 /** One dispatch of a WGSL compute shader. */

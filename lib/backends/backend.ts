@@ -53,6 +53,15 @@ export interface DeviceCounters {
   compilations: number;
 }
 
+/** A kernel of which variants were measured. */
+export interface TunedKernel {
+  /** Names all that its speed depends on: op, shape, layout, types. */
+  readonly problem: string;
+  /** The variant taken so far and the fastest one, with the milliseconds of a run. */
+  readonly before: { readonly variant: unknown; readonly milliseconds: number };
+  readonly after: { readonly variant: unknown; readonly milliseconds: number };
+}
+
 /** A device. */
 export interface Backend {
   readonly name: DeviceName;
@@ -81,6 +90,13 @@ export interface Backend {
   view?(buffer: DeviceBuffer, type: TensorType): HostArray | undefined;
   /** Compiles a plan. */
   prepare(plan: Plan): Executable;
+  /**
+   * Measures variants of the kernels that were compiled and not measured before; programs take the
+   * fastest from then on. Missing where there is nothing to choose.
+   *
+   * @returns What was measured.
+   */
+  tune?(): Promise<readonly TunedKernel[]>;
   /** Waits until everything enqueued has run. */
   synchronize(): Promise<void>;
   /** Ends the device: memory, workers, queue. */

@@ -3,15 +3,8 @@
  * column is a pixel, a row of the right factor one element of the patch around it.
  */
 import type { KernelSpec, View, WgslDispatch, WgslTarget } from "../../lib/op.ts";
-import { gemmWgsl } from "../../lib/backends/webgpu/gemm_wgsl.ts";
-import {
-  dispatchOf,
-  flatGrid,
-  loopBound,
-  mainArguments,
-  type NamedBinding,
-  unflatten,
-} from "../../lib/backends/webgpu/kernel_wgsl.ts";
+import { gemmScratch, gemmWgsl } from "../../lib/backends/webgpu/gemm_wgsl.ts";
+import { type NamedBinding, unflatten } from "../../lib/backends/webgpu/kernel_wgsl.ts";
 import { sizeOf } from "../../lib/shape.ts";
 
 const input = (name: string, index: number, { dtype }: View): NamedBinding => ({
@@ -55,7 +48,7 @@ export function conv2dWgsl(spec: KernelSpec, target: WgslTarget): WgslDispatch[]
   const depth = sizeOf(w.shape.slice(1));
   const pixels = height * width;
   const { stride: [sy, sx], padding: [top, , left] } = spec.attributes;
-  return [gemmWgsl({
+  return gemmWgsl({
     name: "conv2d",
     batch: 1,
     rows: outputs,
@@ -69,15 +62,13 @@ ${split("k", w.shape.slice(1), ["channel", "i", "j"])}${
     }  return x_at(image, channel, row * ${sy} + i - ${top}, column * ${sx} + j - ${left});
 }
 `,
-    left: (m, k) => `f32(w[${m} * ${depth} + ${k}])`,
-    right: (k, n) => `pixel(${k}, ${n})`,
+    left: { along: "depth", element: (m, k) => `f32(w[${m} * ${depth} + ${k}])` },
+    right: { along: "side", element: (n, k) => `pixel(${k}, ${n})` },
     store: (m, n, value) =>
       `y[(${n} / ${pixels} * ${outputs} + ${m}) * ${pixels} + ${n} % ${pixels}] = ${
         stored(y, value)
       };`,
-    leftAlong: "depth",
-    rightAlong: "columns",
-  }, target)];
+  }, target);
 }
 
 /** dy [B, O, H', W'], w [O, C, kh, kw] to dx [B, C, H, W]. */
@@ -88,7 +79,7 @@ export function conv2dInputGradientWgsl(spec: KernelSpec, target: WgslTarget): W
   const [outputs, , kernelHeight, kernelWidth] = w.shape as [number, number, number, number];
   const taps = kernelHeight * kernelWidth, pixels = height * width;
   const { stride: [sy, sx], padding: [top, , left] } = spec.attributes;
-  return [gemmWgsl({
+  return gemmWgsl({
     name: "conv2dInputGradient",
     batch: 1,
     rows: channels,
@@ -105,29 +96,27 @@ ${split("k", [outputs, kernelHeight, kernelWidth], ["channel", "i", "j"])}${
   return dy_at(image, channel, y / ${sy}, x / ${sx});
 }
 `,
-    left: (m, k) => `f32(w[(${k} / ${taps} * ${channels} + ${m}) * ${taps} + ${k} % ${taps}])`,
-    right: (k, n) => `pixel(${k}, ${n})`,
+    left: {
+      along: "depth",
+      element: (m, k) => `f32(w[(${k} / ${taps} * ${channels} + ${m}) * ${taps} + ${k} % ${taps}])`,
+    },
+    right: { along: "side", element: (n, k) => `pixel(${k}, ${n})` },
     store: (m, n, value) =>
       `dx[(${n} / ${pixels} * ${channels} + ${m}) * ${pixels} + ${n} % ${pixels}] = ${
         stored(dx, value)
       };`,
-    leftAlong: "depth",
-    rightAlong: "columns",
-  }, target)];
+  }, target);
 }
 
-/** Into how many parts the sum over all pixels is cut, so that enough workgroups share it. */
-function parts({ inputs, outputs }: KernelSpec): number {
+/** Room for partial sums of the weight's gradient. */
+export function conv2dWeightGradientScratch({ inputs, outputs }: KernelSpec): number[] {
   const dy = inputs[1]!.shape, dw = outputs[0]!.shape;
-  const pixels = dy[0]! * dy[2]! * dy[3]!;
-  const tiles = Math.ceil(dw[0]! / 64) * Math.ceil(sizeOf(dw.slice(1)) / 64);
-  return Math.max(1, Math.min(Math.floor(pixels / 512), Math.ceil(128 / Math.max(1, tiles))));
-}
-
-/** The partial sums of the weight's gradient. */
-export function conv2dWeightGradientScratch(spec: KernelSpec): number[] {
-  const count = parts(spec);
-  return count === 1 ? [] : [4 * count * sizeOf(spec.outputs[0]!.shape)];
+  return gemmScratch({
+    batch: 1,
+    rows: dw[0]!,
+    columns: sizeOf(dw.slice(1)),
+    depth: dy[0]! * dy[2]! * dy[3]!,
+  });
 }
 
 /** x [B, C, H, W], dy [B, O, H', W'] to dw [O, C, kh, kw]. */
@@ -135,25 +124,16 @@ export function conv2dWeightGradientWgsl(spec: KernelSpec, target: WgslTarget): 
   const [x, dy] = spec.inputs as [View, View];
   const [dw] = spec.outputs as [View];
   const [batch, outputs, height, width] = dy.shape as [number, number, number, number];
-  const columns = sizeOf(dw.shape.slice(1)), pixels = height * width, depth = batch * pixels;
-  const count = parts(spec), share = Math.ceil(depth / count);
+  const columns = sizeOf(dw.shape.slice(1)), pixels = height * width;
   const { stride: [sy, sx], padding: [top, , left] } = spec.attributes;
-  const partial: NamedBinding = {
-    name: "sums",
-    operand: "scratch",
-    index: 0,
-    access: "read_write",
-    dtype: "f32",
-  };
-  const inPart = (text: string, k: string) =>
-    count === 1 ? text : `select(0.0, ${text}, z * ${share} + ${k} < ${depth})`;
-  const product = gemmWgsl({
+  const canSplit = conv2dWeightGradientScratch(spec).length > 0;
+  return gemmWgsl({
     name: "conv2dWeightGradient",
-    batch: count,
+    batch: 1,
     rows: outputs,
     columns,
-    depth: share,
-    bindings: [input("x", 0, x), input("dy", 1, dy), count === 1 ? output("dw", dw) : partial],
+    depth: batch * pixels,
+    bindings: [input("x", 0, x), input("dy", 1, dy), output("dw", dw)],
     functions: `${pixelFunction("x", x)}
 fn slope(m: i32, k: i32) -> f32 {
   return f32(dy[(k / ${pixels} * ${outputs} + m) * ${pixels} + k % ${pixels}]);
@@ -164,33 +144,11 @@ ${split("n", dw.shape.slice(1), ["channel", "i", "j"])}${
     }  return x_at(image, channel, row * ${sy} + i - ${top}, column * ${sx} + j - ${left});
 }
 `,
-    left: (m, k) => inPart(`slope(${m}, z * ${share} + ${k})`, k),
-    right: (k, n) => inPart(`pixel(z * ${share} + ${k}, ${n})`, k),
-    store: (m, n, value) =>
-      count === 1
-        ? `dw[${m} * ${columns} + ${n}] = ${stored(dw, value)};`
-        : `sums[(z * ${outputs} + ${m}) * ${columns} + ${n}] = ${value};`,
-    leftAlong: "depth",
-    rightAlong: "depth",
+    left: { along: "depth", element: (m, k) => `slope(${m}, ${k})` },
+    right: { along: "depth", element: (n, k) => `pixel(${k}, ${n})` },
+    store: (m, n, value) => `dw[${m} * ${columns} + ${n}] = ${stored(dw, value)};`,
+    ...(canSplit && {
+      parts: { name: "sums", operand: "scratch", index: 0, access: "read_write", dtype: "f32" },
+    }),
   }, target);
-  if (count === 1) return [product];
-
-  const elements = outputs * columns;
-  const grid = flatGrid(Math.ceil(elements / 64), target);
-  const sum = dispatchOf(
-    "conv2dWeightGradient sum",
-    [{ ...partial, access: "read" }, output("dw", dw)],
-    `@compute @workgroup_size(64)
-fn main(${mainArguments}) {
-  ${grid.group}
-  let i = group * 64 + i32(local_index);
-  if (i >= ${elements}) { return; }
-  var sum = 0.0;
-  for (var z = 0; z < ${loopBound(count, target)}; z++) { sum += sums[z * ${elements} + i]; }
-  dw[i] = ${stored(dw, "sum")};
-}
-`,
-    grid.workgroups,
-  );
-  return [product, sum];
 }

@@ -48,9 +48,10 @@ export function linearCrossEntropyWgsl(spec: KernelSpec, target: WgslTarget): Wg
     rows: 4,
     columns: 4,
     depth: target.software ? 8 : 16,
+    buffers: 1,
   };
   const across = tile.threadColumns, down = tile.threadRows * tile.rows;
-  const reduce = gemmWgsl({
+  const [reduce] = gemmWgsl({
     name: "linearCrossEntropy logits",
     batch: 1,
     rows,
@@ -61,10 +62,8 @@ export function linearCrossEntropyWgsl(spec: KernelSpec, target: WgslTarget): Wg
       binding("w", "input", 1, w.dtype),
       binding("parts", "scratch", 0, "f32"),
     ],
-    left: (m, k) => `f32(x[${m} * ${width} + ${k}])`,
-    right: (k, n) => `f32(w[${n} * ${width} + ${k}])`,
-    leftAlong: "depth",
-    rightAlong: "depth",
+    left: { along: "depth", element: (m, k) => `f32(x[${m} * ${width} + ${k}])` },
+    right: { along: "depth", element: (n, k) => `f32(w[${n} * ${width} + ${k}])` },
     store: {
       tile,
       declarations: `var<workgroup> largest: array<f32, ${down * across}>;
@@ -147,7 +146,7 @@ fn main(${mainArguments}) {
 `,
     grid.workgroups,
   );
-  return [reduce, merge];
+  return [reduce!, merge];
 }
 
 /** Bytes that a chunk of the logits' gradient may take. */
@@ -200,10 +199,11 @@ export function linearCrossEntropyGradientWgsl(
       { ...slopes, access: "read_write" },
       progress,
     ],
-    left: (m, k) => `f32(x[${m} * ${width} + ${k}])`,
-    right: (k, n) => `f32(w[min(first + ${n}, ${classes - 1}) * ${width} + ${k}])`,
-    leftAlong: "depth",
-    rightAlong: "depth",
+    left: { along: "depth", element: (m, k) => `f32(x[${m} * ${width} + ${k}])` },
+    right: {
+      along: "depth",
+      element: (n, k) => `f32(w[min(first + ${n}, ${classes - 1}) * ${width} + ${k}])`,
+    },
     store: (m, n, value) =>
       `{ let hit = select(0.0, 1.0, i32(targets[${m}]) == first + ${n});
       let s = f32(dloss[${m}]) * (exp(${value} - f32(logsumexp[${m}])) - hit);
@@ -225,10 +225,11 @@ export function linearCrossEntropyGradientWgsl(
       wide ? binding(total, "scratch", 2, "f32") : binding(total, "output", 0, "f32"),
       progress,
     ],
-    left: (m, k) => `slopes[${m} * ${size} + ${k}]`,
-    right: (k, n) => `f32(w[min(first + ${k}, ${classes - 1}) * ${width} + ${n}])`,
-    leftAlong: "depth",
-    rightAlong: "columns",
+    left: { along: "depth", element: (m, k) => `slopes[${m} * ${size} + ${k}]` },
+    right: {
+      along: "side",
+      element: (n, k) => `f32(w[min(first + ${k}, ${classes - 1}) * ${width} + ${n}])`,
+    },
     store: (m, n, value) =>
       `{ let at = ${m} * ${width} + ${n};
       ${total}[at] = select(${total}[at], 0.0, first == 0) + ${value}; }`,
@@ -247,10 +248,8 @@ export function linearCrossEntropyGradientWgsl(
       binding("dw", "output", 1, dw.dtype),
       progress,
     ],
-    left: (m, k) => `slopes[${k} * ${size} + ${m}]`,
-    right: (k, n) => `f32(x[${k} * ${width} + ${n}])`,
-    leftAlong: "rows",
-    rightAlong: "columns",
+    left: { along: "side", element: (m, k) => `slopes[${k} * ${size} + ${m}]` },
+    right: { along: "side", element: (n, k) => `f32(x[${k} * ${width} + ${n}])` },
     store: (m, n, value) =>
       `if (first + ${m} < ${classes}) { dw[(first + ${m}) * ${width} + ${n}] = ${
         stored(dw, value)
@@ -264,7 +263,7 @@ export function linearCrossEntropyGradientWgsl(
       `@compute @workgroup_size(1) fn main() { ${statement} }\n`,
       [1, 1, 1],
     );
-  const chunk = [slope, inputGradient, weightGradient];
+  const chunk = [...slope, ...inputGradient, ...weightGradient];
   const next = step("next chunk", "progress[0] += 1u;");
   return [
     step("first chunk", "progress[0] = 0u;"),

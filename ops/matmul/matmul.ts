@@ -7,7 +7,7 @@ import { asTensors, broadcastTo } from "../broadcast.ts";
 import { reshape } from "../reshape.ts";
 import { swapAxes } from "../transpose.ts";
 import { matmulWasm } from "./wasm.ts";
-import { matmulWgsl } from "./wgsl.ts";
+import { matmulScratch, matmulWgsl } from "./wgsl.ts";
 
 /** On operands of equal batch shape: a [...batch, M, K], b [...batch, K, N] → [...batch, M, N]. */
 const matmulOp: Op = {
@@ -37,6 +37,7 @@ const matmulOp: Op = {
     wasm: matmulWasm,
     wgsl: matmulWgsl,
     flops: ({ inputs: [a, b] }) => 2 * sizeOf(a!.shape) * b!.shape.at(-1)!,
+    scratch: (spec, backend) => backend === "webgpu" ? matmulScratch(spec) : [],
   },
 };
 

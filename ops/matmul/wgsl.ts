@@ -1,48 +1,86 @@
 /** Matrix products on WebGPU. */
 import type { KernelSpec, View, WgslDispatch, WgslTarget } from "../../lib/op.ts";
-import { gemmWgsl } from "../../lib/backends/webgpu/gemm_wgsl.ts";
-import { elementAt, unflatten } from "../../lib/backends/webgpu/kernel_wgsl.ts";
+import { type GemmFactor, gemmScratch, gemmWgsl } from "../../lib/backends/webgpu/gemm_wgsl.ts";
+import {
+  elementAt,
+  isVectors,
+  type NamedBinding,
+  unflatten,
+} from "../../lib/backends/webgpu/kernel_wgsl.ts";
 import { sizeOf } from "../../lib/shape.ts";
 
-/** `a [...batch, M, K] · b [...batch, K, N]`; both may be strided views. */
-export function matmulWgsl({ inputs, outputs }: KernelSpec, target: WgslTarget): WgslDispatch[] {
-  const [a, b] = inputs as [View, View];
-  const [output] = outputs as [View];
-  const rank = output.shape.length;
-  const batchShape = output.shape.slice(0, -2);
-  const [rows, columns] = output.shape.slice(-2) as [number, number];
-  const depth = a.shape[rank - 1]!;
-  const start = ({ shape, strides, offset }: View) =>
-    elementAt({ shape, strides: strides.slice(0, -2), offset }, unflatten("z", batchShape));
-  const matrix = (view: View) => ({
-    shape: view.shape.slice(-2),
-    strides: view.strides.slice(-2),
-    offset: 0,
-  });
-  const element = (name: string, view: View, i: string, j: string) =>
-    asF32(view, `${name}[${name}_start + ${elementAt(matrix(view), [i, j])}]`);
-  const stored = (value: string) => output.dtype === "f16" ? `f16(${value})` : value;
+function sizesOf({ inputs: [a], outputs: [output] }: KernelSpec) {
+  const [rows, columns] = output!.shape.slice(-2) as [number, number];
+  return { batch: sizeOf(output!.shape.slice(0, -2)), rows, columns, depth: a!.shape.at(-1)! };
+}
 
-  return [gemmWgsl({
+/** Room for the sums of parts of the depth. */
+export function matmulScratch(spec: KernelSpec): number[] {
+  return gemmScratch(sizesOf(spec));
+}
+
+/** `a [...batch, M, K] · b [...batch, K, N]`; both may be strided views. */
+export function matmulWgsl(spec: KernelSpec, target: WgslTarget): WgslDispatch[] {
+  const [a, b] = spec.inputs as [View, View];
+  const [output] = spec.outputs as [View];
+  const { batch, rows, columns, depth } = sizesOf(spec);
+  const left = factorOf("a", a, -2), right = factorOf("b", b, -1);
+  const start = ({ shape, strides, offset }: View) =>
+    elementAt(
+      { shape, strides: strides.slice(0, -2), offset },
+      unflatten("z", shape.slice(0, -2)),
+    );
+  const stored = output.dtype === "f16" ? "f16" : "";
+  const at = (m: string, n: string) => `(z * ${rows} + ${m}) * ${columns} + ${n}`;
+  const scratch = gemmScratch({ batch, rows, columns, depth });
+
+  return gemmWgsl({
     name: "matmul",
-    batch: sizeOf(batchShape),
-    rows,
-    columns,
-    depth,
+    ...{ batch, rows, columns, depth },
     bindings: [
-      { name: "a", operand: "input", index: 0, access: "read", dtype: a.dtype },
-      { name: "b", operand: "input", index: 1, access: "read", dtype: b.dtype },
+      { ...binding("a", 0, a), vectors: left.vector !== undefined },
+      { ...binding("b", 1, b), vectors: right.vector !== undefined },
       { name: "c", operand: "output", index: 0, access: "read_write", dtype: output.dtype },
     ],
     prologue: `  let a_start = ${start(a)};\n  let b_start = ${start(b)};`,
-    left: (m, k) => element("a", a, m, k),
-    right: (k, n) => element("b", b, k, n),
-    store: (m, n, value) => `c[(z * ${rows} + ${m}) * ${columns} + ${n}] = ${stored(value)};`,
-    leftAlong: a.strides[rank - 1] === 1 ? "depth" : "rows",
-    rightAlong: b.strides[rank - 1] === 1 ? "columns" : "depth",
-  }, target)];
+    left,
+    right,
+    store: (m, n, value) => `c[${at(m, n)}] = ${stored}(${value});`,
+    ...(columns % 4 === 0 && {
+      vectorStore: {
+        binding: "c",
+        store: (m, n, value) => `c[(${at(m, n)}) / 4] = vec4<${output.dtype}>(${value});`,
+      },
+    }),
+    ...(scratch.length > 0 && {
+      parts: { name: "parts", operand: "scratch", index: 0, access: "read_write", dtype: "f32" },
+    }),
+  }, target);
 }
 
-function asF32(view: View, text: string): string {
-  return view.dtype === "f32" ? text : `f32(${text})`;
+const binding = (name: string, index: number, { dtype }: View): NamedBinding => ({
+  name,
+  operand: "input",
+  index,
+  access: "read",
+  dtype,
+});
+
+/** A factor whose elements are `name[name_start + …]`; `side` is its axis that is not the depth. */
+function factorOf(name: string, view: View, side: -1 | -2): GemmFactor {
+  const rank = view.shape.length, axis = rank + side, deep = rank - 3 - side;
+  const inDepth = view.strides[axis] !== 1 || view.shape[axis] === 1;
+  const along = inDepth ? deep : axis;
+  const strided = (index: string, of: number) =>
+    view.shape[of] === 1 || view.strides[of] === 0 ? "0" : `(${index}) * ${view.strides[of]}`;
+  const at = (x: string, k: string) => `${name}_start + ${strided(x, axis)} + ${strided(k, deep)}`;
+  const vectors = isVectors(view, along);
+  const element = vectors
+    ? (x: string, k: string) => `${name}[(${at(x, k)}) / 4][(${inDepth ? k : x}) % 4]`
+    : (x: string, k: string) => `${name}[${at(x, k)}]`;
+  return {
+    along: inDepth ? "depth" : "side",
+    element: (x, k) => view.dtype === "f32" ? element(x, k) : `f32(${element(x, k)})`,
+    ...(vectors && { vector: (x, k) => `vec4<f32>(${name}[(${at(x, k)}) / 4])` }),
+  };
 }

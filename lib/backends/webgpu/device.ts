@@ -11,6 +11,8 @@ export interface Gpu {
   readonly device: GPUDevice;
   readonly target: WgslTarget;
   readonly description: string;
+  /** Tells this adapter, driver and host from others whose kernels run at other speeds. */
+  readonly identity: string;
   /** The `enable` lines that some WGSL needs on this host; kernels are written without them. */
   directives(code: string): string;
   /** Remembers an error that came up asynchronously; the next `check` throws the first of them. */
@@ -80,6 +82,11 @@ export async function openDevice(
       limits: device.limits,
     },
     description: `${description || "WebGPU"}${software ? " (software)" : ""}`,
+    identity: JSON.stringify([
+      ...[info.vendor, info.architecture, info.device, info.description],
+      raisedLimits.map((name) => device.limits[name]),
+      [...device.features].sort(),
+    ]),
     directives(code) {
       const f16 = /\bf16\b/.test(code) && !/\benable f16;/.test(code) ? "enable f16;\n" : "";
       return f16 + (/\bsubgroup[A-Z_]/.test(code) ? enableSubgroups ?? "" : "");

@@ -9,6 +9,7 @@ import type { Allocation, Memory, WebgpuBuffer } from "./memory.ts";
 import type { Pipeline, Pipelines } from "./pipelines.ts";
 import { partsOf, splitReduction } from "./split_reduction.ts";
 import type { Temporaries } from "./temporaries.ts";
+import type { Trial, Tuning } from "./tuning.ts";
 import { createTimestamps, type Timestamps } from "./timestamps.ts";
 
 /** A dispatch, or a copy of a whole buffer, on buffers of the plan. */
@@ -38,6 +39,7 @@ export interface Runtime {
   readonly memory: Memory;
   readonly pipelines: Pipelines;
   readonly temporaries: Temporaries;
+  readonly tuning: Tuning;
   readonly counters: DeviceCounters;
 }
 
@@ -51,7 +53,6 @@ export function prepare(runtime: Runtime, plan: Plan): Executable {
   counters.compilations++;
   const { device } = gpu;
   const buffers = new Map(plan.buffers.map((buffer) => [buffer.id, buffer]));
-  const commands: Command[] = [];
   const slotBytes = [...plan.slotBytes];
   const slotOf = new Map([...plan.temporaries].map(([id, { slot }]) => [id, slot]));
 
@@ -71,39 +72,40 @@ export function prepare(runtime: Runtime, plan: Plan): Executable {
       return id;
     });
   };
-  const addDispatch = (number: number, step: LoopStep | KernelStep, dispatch: WgslDispatch) => {
-    checkWorkgroups(dispatch, gpu);
-    commands.push({
-      kind: "dispatch",
-      step: number,
-      name: dispatch.name,
-      pipeline: pipelines.get(dispatch),
-      workgroups: dispatch.workgroups,
-      bindings: dispatch.bindings.map(({ operand, index, access }) => ({
-        buffer: operandBuffer(step, operand, index),
-        written: access === "read_write",
-      })),
-      groups: new Map(),
-    });
-  };
-  for (const [number, step] of plan.steps.entries()) {
-    if (step.kind === "copy") {
-      const bytes = wholeWords(buffers.get(step.reads[0])!.bytes);
-      if (bytes > 0) {
-        const [from] = step.reads, [to] = step.writes;
-        commands.push({ kind: "copy", step: number, from, to, bytes });
-      }
-      continue;
-    }
-    for (const part of step.kind === "loop" ? splitLoop(step) : [step]) {
-      const dispatches = part.kind === "loop"
-        ? [loopDispatch(part, buffers, gpu)]
-        : kernelDispatches(part, gpu);
-      for (const dispatch of dispatches) {
-        if (dispatch.workgroups.every((count) => count > 0)) addDispatch(number, part, dispatch);
-      }
-    }
-  }
+  const parts = plan.steps.map((step) => step.kind === "loop" ? splitLoop(step) : [step]);
+
+  /** The commands, with the fastest kernels that are known. */
+  const compileCommands = (): Command[] =>
+    parts.flatMap((steps, number) =>
+      steps.flatMap((step): Command[] => {
+        if (step.kind === "copy") {
+          const bytes = wholeWords(buffers.get(step.reads[0])!.bytes);
+          if (bytes === 0) return [];
+          const [from] = step.reads, [to] = step.writes;
+          return [{ kind: "copy", step: number, from, to, bytes }];
+        }
+        const dispatches = step.kind === "loop"
+          ? [loopDispatch(step, buffers, gpu)]
+          : kernelDispatches(step, buffers, runtime.tuning);
+        return dispatches.filter(({ workgroups }) => !workgroups.includes(0)).map((dispatch) => {
+          checkWorkgroups(dispatch, gpu);
+          return {
+            kind: "dispatch",
+            step: number,
+            name: dispatch.name,
+            pipeline: pipelines.get(dispatch),
+            workgroups: dispatch.workgroups,
+            bindings: dispatch.bindings.map(({ operand, index, access }) => ({
+              buffer: operandBuffer(step, operand, index),
+              written: access === "read_write",
+            })),
+            groups: new Map(),
+          };
+        });
+      })
+    );
+  let commands = compileCommands();
+  let { revision } = runtime.tuning;
 
   const slots = runtime.temporaries.take(
     slotBytes,
@@ -113,9 +115,17 @@ export function prepare(runtime: Runtime, plan: Plan): Executable {
     [...slotOf].map(([id, slot]) => [id, slots.allocations[slot]!]),
   );
   const variants = new Map<string, readonly (GPUBindGroup | undefined)[]>();
-  const stepOfDispatch = commands.flatMap((command) =>
-    command.kind === "dispatch" ? [command.step] : []
-  );
+  const stepsOfDispatches = () =>
+    commands.flatMap((command) => command.kind === "dispatch" ? [command.step] : []);
+  let stepOfDispatch = stepsOfDispatches();
+  /** Takes faster kernels where they have become known. */
+  const renew = () => {
+    if (revision === runtime.tuning.revision) return;
+    ({ revision } = runtime.tuning);
+    commands = compileCommands();
+    stepOfDispatch = stepsOfDispatches();
+    variants.clear();
+  };
 
   const bindGroup = (
     command: Command & { kind: "dispatch" },
@@ -195,6 +205,7 @@ export function prepare(runtime: Runtime, plan: Plan): Executable {
     { timestamps, listener }: { timestamps?: Timestamps; listener?: RunListener } = {},
   ) => {
     gpu.check();
+    renew();
     const failure = failed()?.pipeline.failure;
     if (failure) throw failure;
     const bound = given as readonly WebgpuBuffer[];
@@ -245,6 +256,7 @@ export function prepare(runtime: Runtime, plan: Plan): Executable {
   };
   /** Copies are not timed: WebGPU takes timestamps around passes only. */
   const profile = async (given: readonly DeviceBuffer[]) => {
+    renew();
     const timestamps = createTimestamps(device, stepOfDispatch.length);
     run(given, { timestamps });
     const milliseconds = plan.steps.map(() => 0);
@@ -302,10 +314,18 @@ function loopDispatch(step: LoopStep, buffers: Map<number, PlanBuffer>, gpu: Gpu
   }, gpu.target);
 }
 
-function kernelDispatches(step: KernelStep, gpu: Gpu): readonly WgslDispatch[] {
+function kernelDispatches(
+  step: KernelStep,
+  buffers: Map<number, PlanBuffer>,
+  tuning: Tuning,
+): readonly WgslDispatch[] {
   const { wgsl } = step.op.run;
   if (!wgsl) throw new TypeError(`${step.op.name}: expected the op to have a WGSL kernel`);
-  return wgsl(step.spec, gpu.target);
+  const trial: Trial = {
+    dispatches: (target) => wgsl(step.spec, target),
+    bytesOf: ({ operand, index }) => buffers.get(operandBuffer(step, operand, index))!.bytes,
+  };
+  return trial.dispatches(tuning.targetOf(trial));
 }
 
 function operandBuffer(

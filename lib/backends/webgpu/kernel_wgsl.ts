@@ -9,14 +9,26 @@ export interface NamedBinding {
   readonly index: number;
   readonly access: "read" | "read_write";
   readonly dtype: DType;
+  /** The shader sees vectors of four elements, see `isVectors`. */
+  readonly vectors?: boolean;
+}
+
+/**
+ * Whether a view may be read in vectors of four: neighbors along `axis` lie side by side, and every
+ * fourth begins at a multiple of four.
+ */
+export function isVectors({ shape, strides, offset }: View, axis: number): boolean {
+  const wholes = [offset, shape[axis]!, ...strides.filter((_, i) => i !== axis && shape[i] !== 1)];
+  return strides[axis] === 1 && wholes.every((x) => x % 4 === 0);
 }
 
 /** Storage arrays for some bindings, in order. */
 export function declare(bindings: readonly NamedBinding[]): string {
-  return bindings.map(({ name, access, dtype }, i) =>
-    `@group(0) @binding(${i}) var<storage, ${access}> ${name}: ` +
-    `array<${dtype === "bool" ? "u32" : dtype}>;\n`
-  ).join("");
+  return bindings.map(({ name, access, dtype, vectors }, i) => {
+    const scalar = dtype === "bool" ? "u32" : dtype;
+    return `@group(0) @binding(${i}) var<storage, ${access}> ${name}: ` +
+      `array<${vectors ? `vec4<${scalar}>` : scalar}>;\n`;
+  }).join("");
 }
 
 /** The dispatch of a shader: its code is the declarations of `bindings`, then `code`. */

@@ -1,11 +1,13 @@
 /** The WebGPU backend: every plan is one queue submission of generated and hand-written WGSL. */
 import type { Backend } from "../backend.ts";
 import { newCounters } from "../counters.ts";
+import { environment } from "../../environment.ts";
 import { openDevice } from "./device.ts";
 import { prepare, type Runtime } from "./executable.ts";
 import { openMemory, type WebgpuBuffer } from "./memory.ts";
 import { openPipelines } from "./pipelines.ts";
 import { openTemporaries } from "./temporaries.ts";
+import { openTuning } from "./tuning.ts";
 
 export { DeviceLostError } from "./device.ts";
 
@@ -16,7 +18,9 @@ const buffersPerKernel = 48;
  * Opens the WebGPU device of this machine.
  *
  * @param options `allowSoftware`: also take an adapter that runs on the processor (default false);
- * `hardwareShaders`: give that adapter the shaders of a hardware one, to test them.
+ * `hardwareShaders`: give that adapter the shaders of a hardware one, to test them; `remember`:
+ * whether the fastest kernels are read from the user's cache folder and kept there (by default on
+ * hardware adapters, unless the environment has `TESSERA_TUNE=off`).
  * @returns The backend, or undefined where there is no such adapter.
  *
  * @example
@@ -35,17 +39,29 @@ const buffersPerKernel = 48;
  * ```
  */
 export async function openWebgpu(
-  options: { readonly allowSoftware?: boolean; readonly hardwareShaders?: boolean } = {},
+  options: {
+    readonly allowSoftware?: boolean;
+    readonly hardwareShaders?: boolean;
+    readonly remember?: boolean;
+  } = {},
 ): Promise<Backend | undefined> {
   const gpu = await openDevice(options.allowSoftware ?? false, options.hardwareShaders ?? false);
   if (!gpu) return undefined;
   const { limits } = gpu.device;
   const counters = newCounters();
   const memory = await openMemory(gpu, counters);
+  const pipelines = openPipelines(gpu);
+  const { remember = !gpu.target.software } = options;
+  const tuning = await openTuning(
+    gpu,
+    pipelines,
+    remember && environment("TESSERA_TUNE") !== "off",
+  );
   const runtime: Runtime = {
     gpu,
     memory,
-    pipelines: openPipelines(gpu),
+    pipelines,
+    tuning,
     temporaries: openTemporaries(memory),
     counters,
   };
@@ -65,6 +81,7 @@ export async function openWebgpu(
     write: (buffer, type, data) => memory.write(buffer as WebgpuBuffer, type, data),
     read: (buffer, type) => memory.read(buffer as WebgpuBuffer, type),
     prepare: (plan) => prepare(runtime, plan),
+    ...(!gpu.target.software && { tune: tuning.tune }),
     async synchronize() {
       await gpu.device.queue.onSubmittedWorkDone();
       await gpu.settled();
