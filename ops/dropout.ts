@@ -12,7 +12,7 @@ import { where } from "./where.ts";
  *
  * @param x A float tensor.
  * @param rate The share of elements that become 0, in 0..1 (1 not included).
- * @param key The random key.
+ * @param key The random key, or a list of keys [B, 2], one for each entry along the first axis.
  * @returns A tensor of the same shape.
  * @throws {RangeError} If the rate is outside its range.
  *

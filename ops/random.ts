@@ -23,9 +23,19 @@ function checkKey(op: string, key: TensorType): void {
   );
 }
 
-/** Both words of the threefry block of a key and the counter (0, `counter`). */
-function block(e: ExprBuilder, input: (which: number, index: Expr[]) => Expr, counter: Expr) {
-  const key0 = input(0, [e.int(0)]), key1 = input(0, [e.int(1)]);
+/** The same for a key or a list of keys [B, 2]. */
+function checkKeys(op: string, key: TensorType): void {
+  checkKey(op, key.shape.length === 2 ? { dtype: key.dtype, shape: key.shape.slice(1) } : key);
+}
+
+/** Both words of the threefry block of a key, or of one of a list, and the counter (0, `counter`). */
+function block(
+  e: ExprBuilder,
+  input: (which: number, index: Expr[]) => Expr,
+  counter: Expr,
+  which: Expr[] = [],
+) {
+  const key0 = input(0, [...which, e.int(0)]), key1 = input(0, [...which, e.int(1)]);
   const zero = e.constant("u32", 0), low = e.cast("u32", counter);
   return [
     e.apply("threefry0", key0, key1, zero, low),
@@ -92,16 +102,17 @@ export function splitKey(key: Tensor, count = 2): Tensor[] {
 const foldInOp: Op = {
   name: "foldIn",
   infer([key, data]) {
-    checkKey("foldIn", key!);
+    checkKeys("foldIn", key!);
     checkDType("foldIn", "data", data!, "integer");
     return [key!];
   },
   vjp: null,
   run: {
     kind: "expression",
-    lower([word], input, { e }) {
-      const [first, second] = block(e, input, input(1, []));
-      return e.apply("where", e.apply("equal", word!, e.int(0)), first, second);
+    lower(index, input, { e }) {
+      const word = index.at(-1)!;
+      const [first, second] = block(e, input, input(1, []), index.slice(0, -1));
+      return e.apply("where", e.apply("equal", word, e.int(0)), first, second);
     },
   },
 };
@@ -109,9 +120,9 @@ const foldInOp: Op = {
 /**
  * A child of a key, chosen by a number (a step, a layer): the child of that number of `splitKey`.
  *
- * @param key The parent.
+ * @param key The parent, or a list of them [B, 2].
  * @param data A whole number, or an integer scalar tensor.
- * @returns The child.
+ * @returns The child, or the list of the children of each.
  * @throws {TypeError} If `key` is not a key or `data` no integer scalar.
  *
  * @example
@@ -131,14 +142,24 @@ export function foldIn(key: Tensor, data: number | Tensor): Tensor {
 const randomBitsOp: Op = {
   name: "randomBits",
   infer([key], { shape }) {
-    checkKey("randomBits", key!);
+    checkKeys("randomBits", key!);
+    if (key!.shape.length === 2 && key!.shape[0] !== shape[0]) {
+      throw new TypeError(
+        `randomBits: expected a key for each of the ${key!.shape[0]} rows but found shape ${
+          showShape(shape)
+        }`,
+      );
+    }
     return [{ shape, dtype: "u32" }];
   },
   vjp: null,
   run: {
     kind: "expression",
-    lower(index, input, { e, output }) {
-      const [first, second] = block(e, input, linearIndex(e, index, output.shape));
+    lower(index, input, { e, inputs, output }) {
+      const lists = inputs[0]!.shape.length - 1; // the axes along which there is a key for each
+      const [which, within] = [index.slice(0, lists), index.slice(lists)];
+      const counter = linearIndex(e, within, output.shape.slice(lists));
+      const [first, second] = block(e, input, counter, which);
       return e.apply("bitXor", first, second);
     },
   },
@@ -147,10 +168,11 @@ const randomBitsOp: Op = {
 /**
  * Uniform random words.
  *
- * @param key The random key.
+ * @param key The random key, or a list of keys [B, 2], one for each entry along the first axis: what such an entry gets
+ * then depends on its own key only, and is what the key alone gives.
  * @param shape The shape wanted.
  * @returns A u32 tensor of that shape.
- * @throws {TypeError} If `key` is not a key.
+ * @throws {TypeError} If `key` is not a key, or not as many as entries along the first axis.
  *
  * @example
  * ```ts

@@ -39,13 +39,13 @@ export function groupResults(
   outputs: readonly number[],
   bytes: number,
 ): ResultGroup[] {
-  const lastWrite = new Map<number, number>();
-  for (const [at, { writes }] of plan.steps.entries()) {
-    for (const id of writes) lastWrite.set(id, at);
+  const lastUse = new Map<number, number>(); // reads, too: who takes a result may overwrite it
+  for (const [at, { reads, writes }] of plan.steps.entries()) {
+    for (const id of [...reads, ...writes]) lastUse.set(id, at);
   }
   const made = outputs.map((at, output) => {
     const id = plan.bound[at]!;
-    return { output, bytes: plan.buffers[id]!.bytes, step: lastWrite.get(id) ?? 0 };
+    return { output, bytes: plan.buffers[id]!.bytes, step: lastUse.get(id) ?? 0 };
   }).sort((a, b) => a.step - b.step);
   const groups: { step: number; outputs: number[] }[] = [];
   let room = 0;

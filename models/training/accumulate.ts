@@ -3,6 +3,7 @@
  * applied once. Between the two, processes that train together add theirs up.
  */
 import { type Tensor, tensor } from "../../lib/tensor.ts";
+import type { EarlyResults } from "../../lib/transforms/early_results.ts";
 import { jit, type Jitted } from "../../lib/transforms/jit.ts";
 import { vjp } from "../../lib/transforms/vjp.ts";
 import { treeMap } from "../../lib/tree.ts";
@@ -80,10 +81,12 @@ export interface StepOf<P, Batch, Buffers> {
  * of all of them, but for rounding: the same clipping, skipping and metrics.
  *
  * @param training The training.
+ * @param early Takes the sums of each part while the first program still runs.
  * @returns The programs, compiled at first use.
  */
 export function partialPrograms<P, Batch, Buffers = unknown>(
   { loss, losses, settings, buffers }: StepOf<P, Batch, Buffers>,
+  early?: EarlyResults,
 ): PartialPrograms<P, Batch, Buffers> {
   const afterUpdate = buffers?.update;
   return {
@@ -106,7 +109,7 @@ export function partialPrograms<P, Batch, Buffers = unknown>(
         sums: summed,
         rest: Object.fromEntries(Object.entries(found).filter(([name]) => isRest(name))),
       };
-    }, { donate: [2] }),
+    }, { donate: [2], early }),
     update: jit(function update(state, history, sums, { batches, rests }) {
       const mean = (sum: Tensor) => div(sum, sums.weight);
       const means = Object.fromEntries(losses.map((name, i) => [name, mean(sums.losses[i]!)]));
@@ -153,6 +156,9 @@ export interface SharedStep<P> {
   readonly size: number;
   /** The sums, or means, of the sums of all of them; the same in each. */
   reduce(sums: GradientSums<P>): GradientSums<P> | Promise<GradientSums<P>>;
+  /** Takes the sums while the program that makes them still runs: those of the last part, after `begin`. */
+  readonly early?: EarlyResults;
+  begin?(): void;
 }
 
 /** Makes a step, given the parts of its batch; state and history are given up. */
@@ -215,13 +221,14 @@ export function stepInParts<P, Batch, Buffers = unknown>(
       `stepInParts: expected a training without buffers for ${size} processes but found one with`,
     );
   }
-  const { gradients, update, room } = partialPrograms(training);
+  const { gradients, update, room } = partialPrograms(training, shared?.early);
   let sums: GradientSums<P> | undefined;
   return async (state, history, batch) => {
     const { params, buffers: now } = state;
     const batches: Batch[] = [], rests: Rest[] = [];
     let total = sums ?? room(params);
     for (let part = 0; part < accumulate; part++) {
+      if (part === accumulate - 1) shared?.begin?.();
       const own = batch({ index: rank * accumulate + part, count });
       const added = gradients({ params, buffers: now }, own, total, tensor(part === 0));
       total = added.sums;

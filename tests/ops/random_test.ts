@@ -18,6 +18,24 @@ testOnDevices("keys and words are those of the host", async () => {
   assertEquals(await ops.uniform(key, [35]).data(), host.uniform(twin, 35));
 });
 
+testOnDevices("a list of keys draws each row by its own, in whatever list it is", async () => {
+  const twins = [3, 4, 5].map(host.keyFromSeed);
+  const keys = ops.foldIn(tensor(Uint32Array.from(twins.flat()), { shape: [3, 2] }), 7);
+  const rows = twins.map((twin) => [...host.randomBits(host.foldIn(twin, 7), 10)]);
+  assertEquals(await ops.randomBits(keys, [3, 5, 2]).data(), Uint32Array.from(rows.flat()));
+  const last = ops.slice(keys, [[1, 3]]);
+  assertEquals(await ops.randomBits(last, [2, 10]).toArray(), rows.slice(1));
+  const x = ops.ones([3, 8]);
+  const dropped = await ops.dropout(x, 0.5, keys).toArray() as number[][];
+  const own = ops.dropout(ops.ones([2, 8]), 0.5, last);
+  assertEquals(await own.toArray(), dropped.slice(1));
+  assertThrows(
+    () => ops.randomBits(keys, [2, 2]),
+    TypeError,
+    "expected a key for each of the 3 rows but found shape [2, 2]",
+  );
+});
+
 /** Mean and variance of some draws. */
 async function moments(x: Tensor): Promise<[mean: number, variance: number]> {
   const values = Array.from(await x.data());
