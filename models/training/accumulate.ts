@@ -16,8 +16,11 @@ import type { BatchPart } from "./data.ts";
 import {
   advance,
   type AfterUpdate,
+  type LoggedLoss,
   type Losses,
   type LossFunction,
+  nameOf,
+  shapeOf,
   type TrainingState,
   trainingStep,
 } from "./step.ts";
@@ -26,13 +29,13 @@ import {
 export interface GradientSums<P> {
   /** Of each part's gradients times its weight. */
   readonly gradients: P;
-  /** Of each part's losses times its weight, scalars. */
+  /** Of each part's losses times its weight. */
   readonly losses: readonly Tensor[];
   /** Of the weights of the parts. */
   readonly weight: Tensor;
 }
 
-/** Tensors by name that a part's losses return and that are no scalars to be logged. */
+/** Tensors by name that a part's losses return and that are not to be logged. */
 type Rest = Readonly<Record<string, Tensor>>;
 
 /** What `AfterUpdate` is given of the parts, where there is one. */
@@ -70,8 +73,8 @@ export interface PartialPrograms<P, Batch, Buffers> {
 /** What a step needs to know of a training. */
 export interface StepOf<P, Batch, Buffers> {
   readonly loss: LossFunction<P, Batch, Buffers>;
-  /** The names of the losses, in the order of the history's columns. */
-  readonly losses: readonly string[];
+  /** The losses that are logged, in the order of the history's columns. */
+  readonly losses: readonly LoggedLoss[];
   readonly settings: TrainingSettings;
   readonly buffers?: { readonly update: AfterUpdate<P, Batch, Buffers> };
 }
@@ -89,6 +92,7 @@ export function partialPrograms<P, Batch, Buffers = unknown>(
   early?: EarlyResults,
 ): PartialPrograms<P, Batch, Buffers> {
   const afterUpdate = buffers?.update;
+  const names = losses.map(nameOf);
   return {
     gradients: jit(function gradients({ params, buffers }, batch, sums, isFirst) {
       const before = treeMap((sum: Tensor) => where(isFirst, 0, sum), sums);
@@ -98,13 +102,13 @@ export function partialPrograms<P, Batch, Buffers = unknown>(
       const summed = {
         // The pullback of parameters that are a result themselves begins with their sums.
         gradients: pullback(weight, before.gradients),
-        losses: losses.map((name, i) =>
+        losses: names.map((name, i) =>
           found[name] ? add(before.losses[i]!, mul(found[name], weight)) : before.losses[i]!
         ),
         weight: add(before.weight, weight),
       };
       const isRest = (name: string) =>
-        afterUpdate && name !== "weight" && name !== "loss" && !losses.includes(name);
+        afterUpdate && name !== "weight" && name !== "loss" && !names.includes(name);
       return {
         sums: summed,
         rest: Object.fromEntries(Object.entries(found).filter(([name]) => isRest(name))),
@@ -112,7 +116,7 @@ export function partialPrograms<P, Batch, Buffers = unknown>(
     }, { donate: [2], early }),
     update: jit(function update(state, history, sums, { batches, rests }) {
       const mean = (sum: Tensor) => div(sum, sums.weight);
-      const means = Object.fromEntries(losses.map((name, i) => [name, mean(sums.losses[i]!)]));
+      const means = Object.fromEntries(names.map((name, i) => [name, mean(sums.losses[i]!)]));
       const found = { ...(afterUpdate ? joined(rests) : {}), ...means } as Losses;
       return advance(settings, losses, state, history, {
         gradients: treeMap(mean, sums.gradients),
@@ -123,7 +127,7 @@ export function partialPrograms<P, Batch, Buffers = unknown>(
     }, { donate: [0, 1] }),
     room: (params) => ({
       gradients: treeMap(zerosLike, params),
-      losses: losses.map(() => zeros([])),
+      losses: losses.map((loss) => zeros(shapeOf(loss))),
       weight: zeros([]),
     }),
   };

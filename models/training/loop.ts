@@ -9,7 +9,13 @@ import { loadState, saveState, saveTree } from "./checkpoint.ts";
 import type { BatchPart } from "./data.ts";
 import { openLog } from "./log.ts";
 import type { Metrics, StageName } from "./metrics.ts";
-import { type AfterUpdate, type LossFunction, metricNames, type TrainingState } from "./step.ts";
+import {
+  type AfterUpdate,
+  type LoggedLoss,
+  type LossFunction,
+  metricNames,
+  type TrainingState,
+} from "./step.ts";
 import { summarize } from "./summarize.ts";
 
 /** What is trained, and on what. */
@@ -37,8 +43,8 @@ export interface Stage<P, Batch, Buffers = unknown> {
     init(): Buffers;
     readonly update: AfterUpdate<P, Batch, Buffers>;
   };
-  /** The names of the losses. */
-  readonly losses: readonly string[];
+  /** The losses that are logged. */
+  readonly losses: readonly LoggedLoss[];
   /** How much a step works through, for the log: such as `{ name: "tokensPerSecond", perStep: 3136 }`. */
   readonly rate: { readonly name: string; readonly perStep: number };
   /** Pictures of what the parameters can do, every so many steps; 0 for never. They must change nothing. */

@@ -212,3 +212,30 @@ Deno.test("pictures come every so many steps, from the average, and change nothi
     const last = (await readMetrics(`${often}/metrics.jsonl`)).at(-1)!;
     assert(last.deviceBytes > 0 && last.hostBytes > 1e7 && last.time > 1.6e9);
   }));
+
+Deno.test("a loss of several values is logged as a list, of a batch in parts as well", () =>
+  inFolder(async (folder) => {
+    const logs: (readonly number[])[][] = [];
+    for (const accumulate of [1, 2]) {
+      const path = `${folder}/${accumulate}`;
+      await Deno.mkdir(path);
+      await train({
+        ...stage({ ...options, steps: 6, accumulate }),
+        batches: () => Promise.resolve((step) => tensor([[step, -step], [step, -step]])),
+        loss: ({ w }, target) => {
+          const each = mean(square(sub(w, target)), { axes: 0 });
+          return { loss: mean(each), each };
+        },
+        losses: ["loss", { name: "each", length: 2 }],
+      }, path);
+      const log = await readMetrics(`${path}/metrics.jsonl`);
+      logs.push(log.map(({ each }) => each as number[]));
+      for (const { loss, each } of log) {
+        const [a, b] = each as number[];
+        assertAlmostEquals((a! + b!) / 2, loss, 1e-4 * loss);
+      }
+    }
+    const [whole, parts] = logs;
+    assertEquals(whole!.map(({ length }) => length), [2, 2, 2]);
+    whole!.flat().forEach((value, i) => assertAlmostEquals(parts!.flat()[i]!, value, 1e-4 * value));
+  }));

@@ -1,4 +1,5 @@
 /** One training step as a compiled program: gradient, clipping, AdamW, moving average, buffers, and a row of metrics. */
+import { sizeOf } from "../../lib/shape.ts";
 import type { Tensor } from "../../lib/tensor.ts";
 import { jit, type Jitted } from "../../lib/transforms/jit.ts";
 import { valueAndGrad } from "../../lib/transforms/vjp.ts";
@@ -16,8 +17,8 @@ import {
   type Schedule,
   warmup,
 } from "../../ops/optimizers/schedules.ts";
-import { stack } from "../../ops/concat.ts";
-import { expandDims } from "../../ops/reshape.ts";
+import { concat, stack } from "../../ops/concat.ts";
+import { expandDims, reshape } from "../../ops/reshape.ts";
 import { isFinite } from "../../ops/rounding.ts";
 import { updateSlice } from "../../ops/scatter/scatter.ts";
 import { where } from "../../ops/where.ts";
@@ -81,9 +82,30 @@ export function learningRate(settings: TrainingSettings): Schedule {
   return warmup(settings.warmup, main);
 }
 
-/** The columns of a history of metrics: the losses by name, learning rate, gradient norm, 1 for a skipped step. */
-export function metricNames(losses: readonly string[]): string[] {
-  return [...losses, "learningRate", "gradientNorm", "skipped"];
+/** What is logged of the losses: the name of a scalar, or that of a vector with its length. */
+export type LoggedLoss = string | { readonly name: string; readonly length: number };
+
+/** The name of a logged loss. */
+export function nameOf(loss: LoggedLoss): string {
+  return typeof loss === "string" ? loss : loss.name;
+}
+
+/** The shape of a logged loss. */
+export function shapeOf(loss: LoggedLoss): number[] {
+  return typeof loss === "string" ? [] : [loss.length];
+}
+
+/**
+ * The columns of a history of metrics: the losses by name (of a vector `name.0`, `name.1`, …), learning rate, gradient
+ * norm, 1 for a skipped step.
+ */
+export function metricNames(losses: readonly LoggedLoss[]): string[] {
+  const columns = losses.flatMap((loss) =>
+    typeof loss === "string"
+      ? [loss]
+      : Array.from({ length: loss.length }, (_, i) => `${loss.name}.${i}`)
+  );
+  return [...columns, "learningRate", "gradientNorm", "skipped"];
 }
 
 /**
@@ -96,7 +118,7 @@ export function metricNames(losses: readonly string[]): string[] {
  * device decides that itself; such a step is counted like any other.
  *
  * @param loss Losses of parameters, a batch, and the buffers if there are any.
- * @param losses The names of the losses, in the order of the history's columns.
+ * @param losses The losses that are logged, in the order of the history's columns.
  * @param settings Of AdamW, its learning rate, clipping and average.
  * @param afterUpdate What moves buffers, and parameters that no gradient moves.
  * @returns A function of state, history and batch.
@@ -124,7 +146,7 @@ export function metricNames(losses: readonly string[]): string[] {
  */
 export function trainingStep<P, Batch, Buffers = unknown>(
   loss: LossFunction<P, Batch, Buffers>,
-  losses: readonly string[],
+  losses: readonly LoggedLoss[],
   settings: TrainingSettings,
   afterUpdate?: AfterUpdate<P, Batch, Buffers>,
 ): TrainingStep<P, Batch, Buffers> {
@@ -156,7 +178,7 @@ export interface Findings<P, Buffers> {
 /** State and history after a step: all moved and a row of metrics; or, if it is skipped, the row alone. */
 export function advance<P, Buffers>(
   settings: TrainingSettings,
-  losses: readonly string[],
+  losses: readonly LoggedLoss[],
   { params, optimizer, average, buffers }: TrainingState<P, Buffers>,
   history: Tensor,
   { gradients, found, after: moveOthers }: Findings<P, Buffers>,
@@ -179,7 +201,8 @@ export function advance<P, Buffers>(
   const after = buffers && moveOthers?.(moved, buffers);
   const updated = after?.params ?? moved;
   const logged: Readonly<Record<string, Tensor>> = { ...found, ...after?.metrics };
-  const row = stack([...losses.map((name) => logged[name]!), rate, norm, skipped]);
+  const columns = losses.map((loss) => reshape(logged[nameOf(loss)]!, [sizeOf(shapeOf(loss))]));
+  const row = concat([...columns, stack([rate, norm, skipped])]);
   const place = remainder(optimizer.step, history.shape[0]!);
   return {
     state: {

@@ -24,24 +24,28 @@ export function summarize(
 ): Metrics {
   const skipped = names.indexOf("skipped");
   const made = rows.filter((row) => row[skipped] === 0);
-  const mean = (rows: readonly ArrayLike<number>[], column: number) =>
-    rows.reduce((sum, row) => sum + row[column]!, 0) / rows.length;
-  const values = names.map((name, column) => {
-    if (column === skipped) return rows.length - made.length;
-    if (!losses.includes(name)) return rows.at(-1)![column]!;
-    return mean(made.length > 0 ? made : rows, column);
+  const counted = made.length > 0 ? made : rows;
+  const mean = (column: number) =>
+    round(counted.reduce((sum, row) => sum + row[column]!, 0) / counted.length);
+  const last = (name: string) => round(rows.at(-1)![names.indexOf(name)]!);
+  const means = losses.map((loss) => {
+    if (typeof loss === "string") return [loss, mean(names.indexOf(loss))];
+    const first = names.indexOf(`${loss.name}.0`);
+    return [loss.name, Array.from({ length: loss.length }, (_, i) => mean(first + i))];
   });
-  const found = Object.fromEntries(names.map((name, i) => [name, round(values[i]!)]));
   return {
     stage,
     step,
-    ...found,
+    ...Object.fromEntries(means),
+    learningRate: last("learningRate"),
+    gradientNorm: last("gradientNorm"),
+    skipped: rows.length - made.length,
     [rate.name]: round(rate.perStep * 1000 / ms),
     ms: round(ms),
     deviceBytes: currentDevice().counters.bytesLive,
     hostBytes: process.memoryUsage().rss,
     time: Math.round(Date.now()) / 1000,
-  } as unknown as Metrics;
+  } as Metrics;
 }
 
 /** Six digits are more than a reader needs. */
