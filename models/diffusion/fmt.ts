@@ -8,8 +8,6 @@
 import { z } from "npm:zod@4.6.7";
 import { type Tensor, tensor } from "../../lib/tensor.ts";
 import type { Key } from "../../lib/random/threefry.ts";
-import { div, mul } from "../../ops/arithmetic.ts";
-import { sum } from "../../ops/reduce.ts";
 import { checkFmt, fmtSchema, sequenceGrid } from "../fmt/config.ts";
 import {
   bodyStates,
@@ -22,6 +20,7 @@ import { type FmtBody, fmtBodyParameters } from "../fmt/network.ts";
 import { type Affine, affine, affineParameters } from "../layers/affine.ts";
 import type { Parameter } from "../layers/parameter.ts";
 import { makeTrainingBatch } from "../sar/batch.ts";
+import { meanOfPlaces } from "../sar/losses.ts";
 import type { Recipe } from "../sar/recipe.ts";
 import {
   type DiffusionHeadParameters,
@@ -65,6 +64,12 @@ export interface ContinuousTrainingInputs extends ContinuousInputs {
   readonly targets: Tensor;
   /** Weight of each place in the loss f32 [N]. */
   readonly lossWeight: Tensor;
+}
+
+/** Inputs of a training step that a recipe has drawn. */
+export interface ContinuousDrawnInputs extends ContinuousTrainingInputs {
+  /** The set of each place, from 0, i32 [N]. */
+  readonly sets: Tensor;
 }
 
 /**
@@ -136,6 +141,28 @@ export function continuousStates(
 }
 
 /**
+ * The loss of the diffusion head at every place.
+ *
+ * @param model The configuration.
+ * @param params Its parameters.
+ * @param inputs Of the training step, as `continuousInputs` makes them.
+ * @param key The random key of the noise.
+ * @param options Dropout, with a key of its own, and checkpointing.
+ * @returns f32 [B, N] in sequence order.
+ * @throws {TypeError} If the inputs do not fit each other or the grid.
+ */
+export function continuousPlaceLosses(
+  model: ContinuousFmtConfig,
+  params: ContinuousFmtParameters,
+  inputs: ContinuousTrainingInputs,
+  key: Tensor,
+  options: FmtOptions = {},
+): Tensor {
+  const { hidden } = continuousStates(model, params, inputs, options);
+  return diffusionLoss(model.head, params.head, hidden, inputs.targets, key);
+}
+
+/**
  * The training loss: that of the diffusion head, mean over the places that count.
  *
  * @param model The configuration.
@@ -153,11 +180,10 @@ export function continuousLoss(
   key: Tensor,
   options: FmtOptions = {},
 ): Tensor {
-  const { targets, lossWeight } = inputs;
-  const { hidden } = continuousStates(model, params, inputs, options);
-  const losses = diffusionLoss(model.head, params.head, hidden, targets, key);
-  const perPlace = sum(losses, { axes: 0 });
-  return div(sum(mul(perPlace, lossWeight)), mul(sum(lossWeight), targets.shape[0]!));
+  return meanOfPlaces(
+    continuousPlaceLosses(model, params, inputs, key, options),
+    inputs.lossWeight,
+  );
 }
 
 /**
@@ -177,7 +203,7 @@ export function continuousInputs(
   tokens: Float32Array,
   labels: ArrayLike<number>,
   key: Key,
-): ContinuousTrainingInputs {
+): ContinuousDrawnInputs {
   const { channels } = model.head;
   const rows = Int32Array.from({ length: tokens.length / channels }, (_, i) => i);
   const batch = makeTrainingBatch(recipe, sequenceGrid(model), rows, key);

@@ -3,15 +3,15 @@
  * on the recipe and the grid but never on the draw.
  */
 import { type Tensor, tensor } from "../../lib/tensor.ts";
-import { div, mul } from "../../ops/arithmetic.ts";
 import { concat } from "../../ops/concat.ts";
 import { full } from "../../ops/create.ts";
 import { dropout } from "../../ops/dropout.ts";
 import { linearCrossEntropy } from "../../ops/linear_cross_entropy/linear_cross_entropy.ts";
 import { foldIn } from "../../ops/random.ts";
-import { sum } from "../../ops/reduce.ts";
 import { slice } from "../../ops/slice.ts";
 import type { TrainingBatch } from "../sar/batch.ts";
+import { meanOfPlaces } from "../sar/losses.ts";
+import { setIds } from "../sar/masks.ts";
 import { type FmtBodyConfig, type FmtConfig, tokenCount } from "./config.ts";
 import { addLevels, embedLabels, embedQueries, embedTokens, rotationOf } from "./embed.ts";
 import { decode, encode, type FmtBody, type FmtParameters, outputLogits } from "./network.ts";
@@ -42,6 +42,12 @@ export interface FmtTrainingInputs extends FmtInputs {
   readonly targets: Tensor;
   /** Weight of each place in the loss f32 [N]. */
   readonly lossWeight: Tensor;
+}
+
+/** Inputs of a training step that a recipe has drawn. */
+export interface FmtDrawnInputs extends FmtTrainingInputs {
+  /** The set of each place, from 0, i32 [N]. */
+  readonly sets: Tensor;
 }
 
 /** How the model is run. */
@@ -160,7 +166,27 @@ export function fmtLogits(
 }
 
 /**
- * The training loss: mean cross entropy of the places that count. The logits are never stored whole.
+ * The cross entropy of every place. The logits are never stored whole.
+ *
+ * @param model The configuration.
+ * @param params Its parameters.
+ * @param inputs Of the training step, as `fmtInputs` makes them.
+ * @param options Dropout and checkpointing.
+ * @returns f32 [B, N] in sequence order.
+ * @throws {TypeError} If the inputs do not fit each other or the grid.
+ */
+export function fmtPlaceLosses(
+  model: FmtConfig,
+  params: FmtParameters,
+  inputs: FmtTrainingInputs,
+  options: FmtOptions = {},
+): Tensor {
+  const { hidden } = fmtStates(model, params, inputs, options);
+  return linearCrossEntropy(hidden, params.output.weight, inputs.targets);
+}
+
+/**
+ * The training loss: mean cross entropy of the places that count.
  *
  * @param model The configuration.
  * @param params Its parameters.
@@ -175,10 +201,7 @@ export function fmtLoss(
   inputs: FmtTrainingInputs,
   options: FmtOptions = {},
 ): Tensor {
-  const { targets, lossWeight } = inputs;
-  const { hidden } = fmtStates(model, params, inputs, options);
-  const perPlace = sum(linearCrossEntropy(hidden, params.output.weight, targets), { axes: 0 });
-  return div(sum(mul(perPlace, lossWeight)), mul(sum(lossWeight), targets.shape[0]!));
+  return meanOfPlaces(fmtPlaceLosses(model, params, inputs, options), inputs.lossWeight);
 }
 
 /**
@@ -201,7 +224,7 @@ export function fmtLoss(
  * assertEquals([inputs.tokens.shape, inputs.encoderVisible.shape], [[1, 3], [1, 4]]);
  * ```
  */
-export function fmtInputs(batch: TrainingBatch, labels: ArrayLike<number>): FmtTrainingInputs {
+export function fmtInputs(batch: TrainingBatch, labels: ArrayLike<number>): FmtDrawnInputs {
   const images = labels.length;
   const rows = (data: Int32Array, count: number) =>
     tensor(data, { shape: [count, data.length / count] });
@@ -214,6 +237,7 @@ export function fmtInputs(batch: TrainingBatch, labels: ArrayLike<number>): FmtT
     decoderVisible: rows(batch.decoderVisible, 1),
     crossVisible: rows(batch.crossVisible, 1),
     lossWeight: tensor(batch.lossWeight),
+    sets: tensor(setIds(batch.intervals).map((set) => set - 1)),
   };
 }
 

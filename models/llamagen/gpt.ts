@@ -163,6 +163,26 @@ export function gptLogits(
 }
 
 /**
+ * The cross entropy of every token, given those before it. The logits are never stored whole.
+ *
+ * @param model The configuration.
+ * @param params Its parameters.
+ * @param inputs Classes (some replaced by the null class) and tokens.
+ * @param options Dropout and checkpointing.
+ * @returns f32 [B, N].
+ * @throws {TypeError} If the tokens do not fit the labels or the grid.
+ */
+export function gptPlaceLosses(
+  model: GptConfig,
+  params: GptParameters,
+  inputs: GptInputs,
+  options: GptOptions = {},
+): Tensor {
+  const hidden = hiddenStates(model, params, inputs, options);
+  return linearCrossEntropy(hidden, params.output.weight, inputs.tokens);
+}
+
+/**
  * The training loss: mean cross entropy of all tokens. The logits are never stored whole.
  *
  * @param model The configuration.
@@ -193,6 +213,5 @@ export function gptLoss(
   inputs: GptInputs,
   options: GptOptions = {},
 ): Tensor {
-  const hidden = hiddenStates(model, params, inputs, options);
-  return mean(linearCrossEntropy(hidden, params.output.weight, inputs.tokens));
+  return mean(gptPlaceLosses(model, params, inputs, options));
 }
