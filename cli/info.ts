@@ -2,6 +2,12 @@
 import { openSafetensors } from "../lib/formats/safetensors.ts";
 import { describe } from "../models/model.ts";
 import { recipeName } from "../models/sar/recipe.ts";
+import {
+  checkFiles,
+  DamagedCheckpointError,
+  readCheckpoint,
+} from "../models/training/checkpoint.ts";
+import { listCheckpoints } from "../models/training/checkpoints.ts";
 import { readMetrics, stageNames } from "../models/training/metrics.ts";
 import { readRunConfig } from "../models/training/run.ts";
 import { table } from "./table.ts";
@@ -32,14 +38,37 @@ async function describeRun(folder: string): Promise<void> {
   });
   console.log(table([["training"], ...rows]));
 
+  const checkpoints: string[][] = [];
+  for (const stage of stageNames) {
+    for (const found of (await listCheckpoints(folder, stage)).reverse()) {
+      checkpoints.push(await describeCheckpoint(folder, found.folder));
+    }
+  }
+  if (checkpoints.length > 0) {
+    console.log(`\n${table([["checkpoint", "bytes", "loss", ""], ...checkpoints], [1, 2])}`);
+  }
+
   const files = await Array.fromAsync(Deno.readDir(folder));
   const sizes = await Promise.all(
-    files.map(({ name }) => name).sort().map(async (name) => [
+    files.filter(({ isFile }) => isFile).map(({ name }) => name).sort().map(async (name) => [
       name,
       (await Deno.stat(`${folder}/${name}`)).size.toLocaleString("en-US"),
     ]),
   );
   console.log(`\n${table([["file", "bytes"], ...sizes], [1])}`);
+}
+
+async function describeCheckpoint(run: string, folder: string): Promise<string[]> {
+  const name = folder.slice(run.length + 1);
+  try {
+    const info = await readCheckpoint(folder);
+    await checkFiles(folder, info);
+    const bytes = Object.values(info.files).reduce((sum, file) => sum + file.bytes, 0);
+    return [name, bytes.toLocaleString("en-US"), info.loss?.toPrecision(6) ?? "", ""];
+  } catch (error) {
+    if (!(error instanceof DamagedCheckpointError)) throw error;
+    return [name, "", "", `damaged: ${error.message.slice(folder.length + 2)}`];
+  }
 }
 
 async function describeWeights(path: string): Promise<void> {

@@ -49,7 +49,7 @@ export async function demo(options: TrainOptions & { out: string }): Promise<voi
   console.log(`
 ${out}/samples.png   a row for each class: ${perClass} images in ${steps} steps, then ${perClass} one token a step
 ${out}/report.html   curves, samples on the way there, configuration; metrics.jsonl and TensorBoard have the numbers
-${out}/config.json, tokenizer.safetensors, model.safetensors, states to continue from
+${out}/config.json, tokenizer.safetensors, model.safetensors, checkpoints to continue from
 
 More: ${command} ${out} --out three.png --class 3 --count 16 --steps 16`);
 }
@@ -102,7 +102,7 @@ export async function chooseConfig(options: TrainOptions): Promise<RunConfig> {
 
 /** Fields that may change when a run goes on: how long it trains, what it logs and keeps, how it samples. */
 const changeable =
-  /^(sampling\.|training\.steps$|\w+\.(logEvery|checkpointEvery|sampleEvery|skipLimit)$)/;
+  /^(sampling\.|training\.steps$|\w+\.(\w+Every|keepCheckpoints|keepBest|skipLimit)$)/;
 
 /** Fails where a run cannot go on under another configuration. */
 async function checkContinues(config: RunConfig, out: string): Promise<void> {

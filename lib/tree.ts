@@ -40,16 +40,38 @@ export function treeLeaves<Leaf = Tensor>(tree: unknown): Leaf[] {
 /** The leaves of a tree with their paths, as in `layers.0.weight`. */
 export function treeEntries<Leaf = Tensor>(tree: unknown): [string, Leaf][] {
   const entries: [string, Leaf][] = [];
-  const go = (branch: unknown, path: string) => {
-    if (!isBranch(branch)) entries.push([path, branch as Leaf]);
-    else {
-      for (const [name, child] of Object.entries(branch)) {
-        go(child, path === "" ? name : `${path}.${name}`);
-      }
-    }
-  };
-  go(tree, "");
+  mapEntries<Leaf>(tree, (leaf, path) => entries.push([path, leaf]));
   return entries;
+}
+
+/**
+ * Rebuilds a tree with another leaf at every path.
+ *
+ * @param tree Plain objects and arrays.
+ * @param fn Gets a leaf and its path, as in `layers.0.weight`.
+ * @returns A tree of the results.
+ *
+ * @example
+ * ```ts
+ * import { assertEquals } from "@std/assert";
+ * import { mapEntries } from "./tree.ts";
+ * assertEquals(mapEntries({ a: 1, b: [2] }, (x, path) => `${path} ${x}`), { a: "a 1", b: ["b.0 2"] });
+ * ```
+ */
+export function mapEntries<Leaf = Tensor>(
+  tree: unknown,
+  fn: (leaf: Leaf, path: string) => unknown,
+): unknown {
+  const go = (branch: unknown, path: string): unknown => {
+    if (!isBranch(branch)) return fn(branch as Leaf, path);
+    const children = Object.entries(branch).map(([name, child]) =>
+      [name, go(child, path === "" ? name : `${path}.${name}`)] as const
+    );
+    return Array.isArray(branch)
+      ? children.map(([, child]) => child)
+      : Object.fromEntries(children);
+  };
+  return go(tree, "");
 }
 
 /** Leaves and structure of a tree. */

@@ -5,6 +5,7 @@ import { findLlamagenModel } from "./llamagen/convert.ts";
 import { encodeLlamagenImages, llamagenVqParameters } from "./llamagen/vq.ts";
 import { pixelsPerCode } from "./llamagen/vq_config.ts";
 import { loadParameters, openWeights } from "./llamagen/weights.ts";
+import { loadWeights } from "./training/checkpoints.ts";
 import { readRunConfig } from "./training/run.ts";
 import { tokenGrid } from "./vq/config.ts";
 import { encodeImages, vqParameters } from "./vq/vq.ts";
@@ -65,7 +66,7 @@ async function ofRun(folder: string): Promise<TrainedTokenizer> {
       `openTokenizer: expected square images in ${folder} but found ${imageHeight}×${imageWidth}`,
     );
   }
-  const params = await loadParameters(vqParameters(model), `${folder}/tokenizer.safetensors`);
+  const params = await loadWeights(folder, "tokenizer", vqParameters(model));
   const encode = jit((p: typeof params, images: Tensor) => encodeImages(model, p, images).codes);
   const { height, width } = tokenGrid(model);
   const run = inEqualBatches((images) => encode(params, images), imageChannels);

@@ -1,8 +1,15 @@
 /** The command line as a person uses it: exit codes, messages, and a run from training to pictures. */
-import { assert, assertEquals, assertNotEquals, assertStringIncludes } from "@std/assert";
+import {
+  assert,
+  assertEquals,
+  assertMatch,
+  assertNotEquals,
+  assertStringIncludes,
+} from "@std/assert";
 import { join } from "@std/path";
-import { readSafetensors } from "../lib/formats/safetensors.ts";
 import { decodePng } from "../lib/formats/png.ts";
+import { listCheckpoints } from "../models/training/checkpoints.ts";
+import { lastState } from "../models/training/testing.ts";
 import { assertMisuse, inFolder, run } from "./command_line.ts";
 
 Deno.test("wrong use is one clear line and exit code 2", async () => {
@@ -60,8 +67,7 @@ Deno.test("plan prints parameters, arithmetic and memory of a step", async () =>
 const smoke = (out: string) => ["train", "--config", "smoke", "--out", out];
 
 async function weights(folder: string) {
-  const files = ["tokenizer", "model", "optimizer"].map((name) => `${name}.safetensors`);
-  return await Promise.all(files.map((file) => readSafetensors(join(folder, file))));
+  return [await lastState(folder, "tokenizer"), await lastState(folder, "model")];
 }
 
 async function lines(path: string): Promise<{ stage: string; step: number; loss: number }[]> {
@@ -83,8 +89,7 @@ Deno.test("a run trains, is killed, resumes exactly, is looked into and sampled 
     ]);
     assert(losses[5]!.loss < losses[2]!.loss);
 
-    const optimizer = join(killed, "optimizer.safetensors");
-    const hasCheckpoint = () => Deno.stat(optimizer).then(() => true, () => false);
+    const hasCheckpoint = async () => (await listCheckpoints(killed, "model")).length > 0;
     await run(smoke(killed), hasCheckpoint);
     await assertMisuse(smoke(killed), /--resume continues it/);
     await assertMisuse([...smoke(killed), "--resume", "--seed", "3"], /its seed is 0, not 3/);
@@ -101,6 +106,9 @@ Deno.test("a run trains, is killed, resumes exactly, is looked into and sampled 
     const info = await run(["info", whole]);
     assertStringIncludes(info.out, "40 of 40 steps");
     assertStringIncludes(info.out, "tok_embeddings.weight");
+    for (const step of ["tokenizer-00000020", "model-00000030", "model-00000040"]) {
+      assertMatch(info.out, new RegExp(`^checkpoints/${step} +[\\d,]+ +[.\\d]+ *$`, "m"));
+    }
     const file = await run(["info", join(whole, "model.safetensors")]);
     assertStringIncludes(file.out, "tok_embeddings.weight");
 

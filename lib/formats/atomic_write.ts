@@ -1,4 +1,4 @@
-// Writing a file so that a reader sees the old content or the new one, never a part, even after a crash.
+// Writing a file or a folder so that a reader sees the old content or the new one, never a part, even after a crash.
 
 /**
  * Writes a file under a temporary name in the same folder, flushes it to disk and renames it into
@@ -71,7 +71,58 @@ export async function writeFileAtomically(
 }
 
 /**
- * Removes the temporary files that writers which were killed left in a folder.
+ * Writes a folder under a temporary name beside its place, flushes it and all its files to disk, and
+ * renames it into place, instead of one that is there. Where `write` throws, that one stays as it was.
+ *
+ * @param path where the folder goes; its parent exists
+ * @param write what writes files into the folder that it is given
+ * @returns a promise that resolves once the folder is in place
+ * @throws whatever the file system or `write` throws
+ *
+ * @example
+ * ```ts
+ * import { assertEquals } from "@std/assert";
+ * import { writeFolderAtomically } from "./atomic_write.ts";
+ *
+ * const parent = await Deno.makeTempDir();
+ * for (const text of ["old", "new"]) {
+ *   await writeFolderAtomically(`${parent}/state`, (folder) =>
+ *     Deno.writeTextFile(`${folder}/a.txt`, text));
+ * }
+ * assertEquals(await Deno.readTextFile(`${parent}/state/a.txt`), "new");
+ * assertEquals([...Deno.readDirSync(parent)].length, 1);
+ * await Deno.remove(parent, { recursive: true });
+ * ```
+ */
+export async function writeFolderAtomically(
+  path: string,
+  write: (folder: string) => Promise<void>,
+): Promise<void> {
+  const id = crypto.randomUUID();
+  const temporary = `${path}.${id}.tmp`, replaced = `${path}.old.${id}.tmp`;
+  try {
+    await Deno.mkdir(temporary);
+    await write(temporary);
+    for await (const { name } of Deno.readDir(temporary)) {
+      using file = await Deno.open(`${temporary}/${name}`, { read: true, write: true });
+      await file.sync();
+    }
+    await syncFolder(`${temporary}/`);
+    // A folder cannot be renamed onto another.
+    await Deno.rename(path, replaced).catch((error) => {
+      if (!(error instanceof Deno.errors.NotFound)) throw error;
+    });
+    await Deno.rename(temporary, path);
+    await syncFolder(path);
+    await Deno.remove(replaced, { recursive: true }).catch(() => {});
+  } catch (error) {
+    await Deno.remove(temporary, { recursive: true }).catch(() => {});
+    throw error;
+  }
+}
+
+/**
+ * Removes the temporary files and folders that writers which were killed left in a folder.
  *
  * @param folder a folder in which nothing is being written
  * @returns a promise that resolves once they are gone
@@ -92,7 +143,7 @@ export async function writeFileAtomically(
 export async function removeTemporaries(folder: string): Promise<void> {
   for await (const { name } of Deno.readDir(folder)) {
     if (/\.[0-9a-f]{8}(-[0-9a-f]{4}){3}-[0-9a-f]{12}\.tmp$/.test(name)) {
-      await Deno.remove(`${folder}/${name}`);
+      await Deno.remove(`${folder}/${name}`, { recursive: true });
     }
   }
 }

@@ -62,6 +62,10 @@ const trainingFields = (initial: TrainingDefaults) => ({
   ),
   logEvery: count(10, "Steps between readings of the loss; each is a line of metrics.jsonl"),
   checkpointEvery: count(500, "Steps between checkpoints"),
+  keepCheckpoints: count(2, "How many of the last checkpoints are kept"),
+  keepBest: z.boolean().default(true).describe(
+    "Whether the checkpoint with the lowest loss, as the mean since the one before it, is kept as well",
+  ),
 });
 
 const trainingSchema = z.strictObject({

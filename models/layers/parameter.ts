@@ -1,8 +1,9 @@
 /** Descriptions of parameters: shapes and first values, from which trees of tensors are made. */
+import { type DType, type HostArray, hostArray } from "../../lib/dtype.ts";
 import { sameShape, type Shape, showShape, sizeOf } from "../../lib/shape.ts";
 import { Tensor, tensor } from "../../lib/tensor.ts";
 import { tracing } from "../../lib/transforms/trace.ts";
-import { treeEntries, treeMap } from "../../lib/tree.ts";
+import { mapEntries, treeEntries, treeMap } from "../../lib/tree.ts";
 import { ones, zeros } from "../../ops/create.ts";
 import { mul } from "../../ops/arithmetic.ts";
 import { normal, uniform } from "../../ops/distributions.ts";
@@ -52,7 +53,7 @@ export function createParameters<T>(tree: T, key: Tensor): Created<T> {
 }
 
 /** A tree with tensors in place of {@link Parameter} leaves. */
-export type Created<T> = T extends Parameter ? Tensor
+export type Created<T> = T extends Parameter | Tensor ? Tensor
   : { [Name in keyof T]: Created<T[Name]> };
 
 function create({ shape, fill }: Parameter, key: Tensor): Tensor {
@@ -82,11 +83,17 @@ export function countParameters(tree: unknown): number {
     .reduce((total, [, { shape }]) => total + sizeOf(shape), 0);
 }
 
+/** What stands for a tensor in a tree that is to be filled: a {@link Parameter} is f32. */
+interface Described {
+  readonly shape: Shape;
+  readonly dtype?: DType;
+}
+
 /**
  * The tree of tensors whose leaves are given by name, such as those of a file of weights.
  *
- * @param tree Plain objects and arrays with {@link Parameter} leaves; their paths are the names.
- * @param tensors f32 elements by name, with their shapes.
+ * @param tree Plain objects and arrays with {@link Parameter} (or tensor) leaves; their paths are the names.
+ * @param tensors Elements by name, with their shapes.
  * @param source What errors call the place they come from.
  * @returns A tree of the same structure with tensors as leaves.
  * @throws {TypeError} If a name is missing or unknown, or a shape or type is another.
@@ -107,26 +114,22 @@ export function parametersFrom<T>(
   tensors: Readonly<Record<string, { shape: Shape; data: ArrayBufferView }>>,
   source: string,
 ): Created<T> {
-  const paths = new Map(treeEntries<Parameter>(tree).map(([path, leaf]) => [leaf, path]));
-  const known = new Set(paths.values());
+  const known = new Set(treeEntries(tree).map(([path]) => path));
   const unknown = Object.keys(tensors).find((name) => !known.has(name));
   if (unknown !== undefined) {
     throw new TypeError(
       `parametersFrom: expected parameters of the model but found ${unknown} in ${source}`,
     );
   }
-  return treeMap((parameter: Parameter) => {
-    const path = paths.get(parameter)!;
-    const found = tensors[path];
-    if (
-      !found || !(found.data instanceof Float32Array) || !sameShape(found.shape, parameter.shape)
-    ) {
-      throw new TypeError(
-        `parametersFrom: expected ${path} to be f32${showShape(parameter.shape)} but found ${
-          found ? `${found.data.constructor.name} ${showShape(found.shape)}` : "none"
-        } in ${source}`,
-      );
-    }
-    return tensor(found.data, { shape: found.shape });
-  }, tree) as Created<T>;
+  return mapEntries<Described>(tree, ({ shape, dtype = "f32" }, path) => {
+    const found = Object.hasOwn(tensors, path) ? tensors[path] : undefined;
+    const isRight = found && found.data.constructor === hostArray(dtype, 0).constructor &&
+      sameShape(found.shape, shape);
+    if (isRight) return tensor(found.data as HostArray, { shape, dtype });
+    throw new TypeError(
+      `parametersFrom: expected ${path} to be ${dtype}${showShape(shape)} but found ${
+        found ? `${found.data.constructor.name} ${showShape(found.shape)}` : "none"
+      } in ${source}`,
+    );
+  }) as Created<T>;
 }

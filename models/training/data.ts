@@ -42,13 +42,12 @@ export function batchesOf(
       `batchesOf: expected batchSize to be at most the ${count} examples but found ${batchSize}`,
     );
   }
-  const stepsPerEpoch = Math.floor(count / batchSize);
   let epoch = -1;
   let order = new Uint32Array();
   return (step) => {
-    const wanted = Math.floor(step / stepsPerEpoch);
-    if (wanted !== epoch) [epoch, order] = [wanted, epochOrder(count, seed, wanted)];
-    const start = (step % stepsPerEpoch) * batchSize;
+    const at = positionOf(count, batchSize, step);
+    if (at.epoch !== epoch) [epoch, order] = [at.epoch, epochOrder(count, seed, at.epoch)];
+    const start = at.batch * batchSize;
     return order.subarray(start, start + batchSize);
   };
 }
@@ -86,6 +85,35 @@ export function partOf<T extends Int32Array | Uint32Array | Uint8Array | Float32
     );
   }
   return rows.subarray(index * length, (index + 1) * length) as T;
+}
+
+/**
+ * Where a step is in the data, as {@link batchesOf} goes through it.
+ *
+ * @param count Number of examples.
+ * @param batchSize Examples in a step.
+ * @param step The step, from 0.
+ * @returns Number of examples, epoch, and batch in it, both from 0.
+ *
+ * @example
+ * ```ts
+ * import { assertEquals } from "@std/assert";
+ * import { positionOf } from "./data.ts";
+ *
+ * assertEquals(positionOf(5, 2, 3), { examples: 5, epoch: 1, batch: 1 });
+ * ```
+ */
+export function positionOf(
+  count: number,
+  batchSize: number,
+  step: number,
+): { examples: number; epoch: number; batch: number } {
+  const stepsPerEpoch = Math.floor(count / batchSize);
+  return {
+    examples: count,
+    epoch: Math.floor(step / stepsPerEpoch),
+    batch: step % stepsPerEpoch,
+  };
 }
 
 /**

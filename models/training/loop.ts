@@ -5,7 +5,7 @@ import { zeros } from "../../ops/create.ts";
 import { adamw } from "../../ops/optimizers/adamw.ts";
 import type { TrainingSettings } from "../config/schema.ts";
 import { stepInParts } from "./accumulate.ts";
-import { loadState, saveState, saveTree } from "./checkpoint.ts";
+import { exportWeights, loadLast, saveCheckpoint } from "./checkpoints.ts";
 import type { BatchPart } from "./data.ts";
 import { openLog } from "./log.ts";
 import type { Metrics, StageName } from "./metrics.ts";
@@ -23,8 +23,10 @@ export interface Stage<P, Batch, Buffers = unknown> {
   readonly name: StageName;
   readonly settings: TrainingSettings;
   readonly seed: number;
-  /** Files in the run's folder: the weights, and the state that training continues from. */
-  readonly files: { readonly weights: string; readonly state: string };
+  /** What the run is configured as, as plain data that goes into checkpoints. */
+  readonly config: unknown;
+  /** Where data and random keys are before a step, as plain data: checkpoints hold it, to be compared. */
+  position(step: number): Readonly<Record<string, unknown>>;
   /** Describes the parameters. */
   parameters(): unknown;
   /** First parameters. */
@@ -64,13 +66,15 @@ export interface StageProgress {
 
 /**
  * Trains until the number of steps is reached, from the last checkpoint if there is one. A training that was interrupted
- * and continues gives the same weights as one that was not.
+ * and continues gives the same weights as one that was not. At the end the weights are written to `NAME.safetensors`.
  *
  * @param stage What to train.
  * @param folder The run's folder.
  * @param report Told after every step.
  * @param signal Once it is aborted, the step is finished, a checkpoint is written, and its reason is thrown.
+ * @param warn Told of damaged checkpoints that are passed over.
  * @returns The trained weights: the moving average if there is one.
+ * @throws {TypeError} If the folder's checkpoints are of another model; {RangeError} if of other data.
  * @throws {Error} If `skipLimit` steps in a row had a loss or gradient that is not finite; it is noticed when the
  * metrics are read, before anything is saved.
  */
@@ -79,19 +83,27 @@ export async function train<P, Batch, Buffers = unknown>(
   folder: string,
   report: (progress: StageProgress) => void = () => {},
   signal?: AbortSignal,
+  warn?: (message: string) => void,
 ): Promise<P> {
-  const { name, pictures, settings: { steps, logEvery, checkpointEvery, skipLimit } } = stage;
+  const { name, pictures, settings } = stage;
+  const { steps, logEvery, checkpointEvery, skipLimit } = settings;
   const names = metricNames(stage.losses);
   const makeStep = stepInParts(stage);
 
-  let { state, step } = await startingState(stage, folder);
+  let { state, step } = await startingState(stage, folder, warn);
+  const weights = async () => {
+    const trained = state.average ?? state.params;
+    await exportWeights(folder, name, trained, step);
+    return trained;
+  };
   let history = zeros([logEvery, names.length]);
   let metrics: Metrics | undefined;
-  if (step >= steps) return state.average ?? state.params;
+  if (step >= steps) return await weights();
   const batch = await stage.batches();
   const log = await openLog(folder, name, step);
   report({ stage: name, step, steps });
   let skippedInARow = 0;
+  let losses = meanOf();
   let read = { step, time: performance.now() };
   while (step < steps) {
     const parts = (part: BatchPart) => batch(step, part);
@@ -109,7 +121,9 @@ export async function train<P, Batch, Buffers = unknown>(
       });
       const skipped = names.indexOf("skipped");
       for (const row of rows) {
-        skippedInARow = row[skipped] === 0 ? 0 : skippedInARow + 1;
+        const isMade = row[skipped] === 0;
+        if (isMade) losses.add(row[names.indexOf("loss")]!);
+        skippedInARow = isMade ? 0 : skippedInARow + 1;
         if (skippedInARow >= skipLimit) {
           const [loss, norm] = ["loss", "gradientNorm"].map((metric) => row[names.indexOf(metric)]);
           throw new Error(
@@ -124,48 +138,57 @@ export async function train<P, Batch, Buffers = unknown>(
     }
     if (draws) await log.addPicture(step, await pictures!.draw(state.average ?? state.params));
     if (saves) {
-      await save(stage, folder, state, step);
+      const { seed, config } = stage;
+      const position = plain(stage.position(step));
+      const progress = { stage: name, step, seed, position, loss: losses.mean(), config };
+      await saveCheckpoint(folder, state, progress, settings);
       await stage.saved?.();
+      losses = meanOf();
     }
     if (saves || draws) read.time = performance.now(); // their time is not the steps'
     if (saves) signal?.throwIfAborted();
     report({ stage: name, step, steps, metrics });
   }
-  return state.average ?? state.params;
+  return await weights();
 }
 
 /** The state of the last checkpoint, or the first state. */
 async function startingState<P, Batch, Buffers>(
   stage: Stage<P, Batch, Buffers>,
   folder: string,
+  warn?: (message: string) => void,
 ): Promise<{ state: TrainingState<P, Buffers>; step: number }> {
-  const { buffers, settings, parameters } = stage;
-  const hasAverage = settings.average > 0;
-  const described = { parameters, buffers: buffers?.parameters };
-  try {
-    return await loadState<P, Buffers>(`${folder}/${stage.files.state}`, described, hasAverage);
-  } catch (error) {
-    if (!(error instanceof Deno.errors.NotFound)) throw error;
-  }
-  const params = stage.init();
-  const state = {
+  const { buffers, settings } = stage;
+  const params = stage.init(); // nothing is computed before it is read
+  const first: TrainingState<P, Buffers> = {
     params,
     optimizer: adamw.init(params),
-    ...(hasAverage ? { average: stage.init() } : {}),
+    ...(settings.average > 0 ? { average: stage.init() } : {}),
     ...(buffers ? { buffers: buffers.init() } : {}),
   };
-  return { state, step: 0 };
+  const found = await loadLast(folder, stage.name, first, warn);
+  if (!found) return { state: first, step: 0 };
+  const { step, position } = found.info;
+  const [saved, own] = [position, plain(stage.position(step))].map((x) => JSON.stringify(x));
+  if (saved === own) return { state: found.state, step };
+  throw new RangeError(
+    `train: expected to continue the ${stage.name} at ${saved} but found its data and keys at ${own}`,
+  );
 }
 
-/** Writes the weights to be used, and then the state, which a training continues from. */
-async function save<P, Batch, Buffers>(
-  { files, seed }: Stage<P, Batch, Buffers>,
-  folder: string,
-  state: TrainingState<P>,
-  step: number,
-): Promise<void> {
-  await saveTree(`${folder}/${files.weights}`, state.average ?? state.params, {
-    step: String(step),
-  });
-  await saveState(`${folder}/${files.state}`, state, { step, seed });
+/** As it is read from a file. */
+function plain<T>(value: T): T {
+  return JSON.parse(JSON.stringify(value));
+}
+
+/** The mean of what is added; null if nothing is. */
+function meanOf() {
+  let sum = 0, count = 0;
+  return {
+    add(value: number) {
+      sum += value;
+      count++;
+    },
+    mean: () => count === 0 ? null : sum / count,
+  };
 }

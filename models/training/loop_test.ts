@@ -11,6 +11,7 @@ import { readConfig } from "../config/read.ts";
 import type { TrainingSettings } from "../config/schema.ts";
 import { Parameter } from "../layers/parameter.ts";
 import { type Stage, train } from "./loop.ts";
+import { lastState } from "./testing.ts";
 import { readMetrics, trimMetrics } from "./metrics.ts";
 
 type Params = { w: Tensor };
@@ -21,7 +22,8 @@ function stage(settings: Partial<TrainingSettings>): Stage<Params, Tensor> {
     name: "model",
     seed: 5,
     settings: { ...readConfig("smoke").tokenizerTraining, weightDecay: 0.1, ...settings },
-    files: { weights: "w.safetensors", state: "state.safetensors" },
+    config: {},
+    position: (step) => ({ step }),
     parameters: () => ({ w: new Parameter([2, 2], "ones") }),
     init: () => ({ w: tensor([[1, 2], [3, 4]]) }),
     batches: () => Promise.resolve((step) => tensor([Math.sin(step), Math.cos(step)])),
@@ -42,9 +44,12 @@ async function inFolder(body: (folder: string) => Promise<void>): Promise<void> 
   }
 }
 
-async function tensors(path: string) {
-  return (await readSafetensors(path)).tensors;
+async function tensors(folder: string) {
+  return (await lastState(folder, "model")).tensors;
 }
+
+/** The weights to share. */
+const shared = (folder: string) => Deno.readFile(`${folder}/model.safetensors`);
 
 const options = { logEvery: 3, checkpointEvery: 4, average: 0.5, schedule: "constant" } as const;
 
@@ -54,9 +59,8 @@ Deno.test("training in parts gives the weights, state and log of training at onc
     for (const path of [whole, parts]) await Deno.mkdir(path);
     await train(stage({ ...options, steps: 11 }), whole);
     for (const steps of [4, 8, 11]) await train(stage({ ...options, steps }), parts);
-    for (const file of ["w.safetensors", "state.safetensors"]) {
-      assertEquals(await tensors(`${parts}/${file}`), await tensors(`${whole}/${file}`));
-    }
+    assertEquals(await tensors(parts), await tensors(whole));
+    assertEquals(await shared(parts), await shared(whole));
     const log = async (path: string) =>
       (await readMetrics(`${path}/metrics.jsonl`)).map(({ step, loss }) => [step, loss]);
     assertEquals(await log(parts), await log(whole));
@@ -66,8 +70,8 @@ Deno.test("training in parts gives the weights, state and log of training at onc
 Deno.test("weights are those of the moving average", () =>
   inFolder(async (folder) => {
     const { w } = await train(stage({ ...options, steps: 5 }), folder);
-    const state = await tensors(`${folder}/state.safetensors`);
-    const weights = await tensors(`${folder}/w.safetensors`);
+    const state = await tensors(folder);
+    const { tensors: weights } = await readSafetensors(`${folder}/model.safetensors`);
     assertEquals(weights.w!.data, state["average.w"]!.data);
     assertEquals<unknown>(await w.data(), weights.w!.data);
     assert(String(weights.w!.data) !== String(state["params.w"]!.data));
@@ -133,7 +137,9 @@ Deno.test("a skipped step leaves parameters, means and average to the bit", () =
     const saved: Awaited<ReturnType<typeof tensors>>[] = [];
     for (const count of [3, 5]) {
       await train(steps(count), folder);
-      saved.push(await tensors(`${folder}/state.safetensors`));
+      const { "optimizer.step": step, ...others } = await tensors(folder);
+      assertEquals(step!.data, Int32Array.of(count));
+      saved.push(others);
     }
     assertEquals(saved[1], saved[0]);
   }));
@@ -166,10 +172,21 @@ Deno.test("buffers go on after the optimizer: saved, resumed, logged, and as the
       const { seen } = await train(counting(steps), folder);
       assertEquals(await seen.item(), steps - 1);
     }
-    const state = await tensors(`${folder}/state.safetensors`);
+    const state = await tensors(folder);
     assertEquals(Array.from(state["buffers.count"]!.data as Float32Array), [6]);
     const last = (await readMetrics(`${folder}/metrics.jsonl`)).at(-1)!;
     assertEquals([last.before, last.after], [5, 6]);
+  }));
+
+Deno.test("a run whose data or keys are others is not continued", () =>
+  inFolder(async (folder) => {
+    await train(stage({ ...options, steps: 4 }), folder);
+    const other = { ...stage({ ...options, steps: 8 }), position: () => ({ step: 3 }) };
+    await assertRejects(
+      () => train(other, folder),
+      RangeError,
+      'continue the model at {"step":4} but found its data and keys at {"step":3}',
+    );
   }));
 
 Deno.test("a log is cut back to the step that training continues from", () =>
@@ -206,8 +223,8 @@ Deno.test("pictures come every so many steps, from the average, and change nothi
     assertEquals(files, ["step-000002.png", "step-000004.png", "step-000006.png"]);
     assert(String(draws[2]) !== String(await w.toArray()), "of step 6, not of step 7");
     assertEquals(
-      await tensors(`${often}/state.safetensors`),
-      await tensors(`${never}/state.safetensors`),
+      await tensors(often),
+      await tensors(never),
     );
     const last = (await readMetrics(`${often}/metrics.jsonl`)).at(-1)!;
     assert(last.deviceBytes > 0 && last.hostBytes > 1e7 && last.time > 1.6e9);

@@ -8,7 +8,7 @@ import { fmtInputs, fmtLoss, type FmtTrainingInputs } from "../fmt/fmt.ts";
 import { type FmtParameters, fmtParameters } from "../fmt/network.ts";
 import { init } from "../model.ts";
 import { dropLabels, makeTrainingBatch, type TrainingBatch } from "../sar/batch.ts";
-import { batchesOf, type BatchPart, partOf } from "./data.ts";
+import { batchesOf, type BatchPart, partOf, positionOf } from "./data.ts";
 import { keyTensor, runKey } from "./keys.ts";
 import type { Stage } from "./loop.ts";
 
@@ -20,10 +20,11 @@ import type { Stage } from "./loop.ts";
  * @param encode Gives the codes of all images [count, N], by grid index.
  */
 export function modelStage(
-  { model, recipe, training: settings, seed }: RunConfig,
+  config: RunConfig,
   { count, labels, classes }: ImageDataset,
   encode: () => Promise<Int32Array>,
 ): Stage<FmtParameters, FmtTrainingInputs & { key: Tensor }> {
+  const { model, recipe, training: settings, seed } = config;
   const tokens = tokenCount(model);
   const examples = batchesOf(count, settings.batchSize, seed);
   const trainingKey = runKey(seed, "training");
@@ -31,7 +32,11 @@ export function modelStage(
     name: "model",
     settings,
     seed,
-    files: { weights: "model.safetensors", state: "optimizer.safetensors" },
+    config,
+    position: (step) => ({
+      ...positionOf(count, settings.batchSize, step),
+      key: foldIn(trainingKey, step),
+    }),
     parameters: () => fmtParameters(model),
     init: () => init(model, keyTensor(runKey(seed, "model"))),
     async batches() {

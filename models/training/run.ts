@@ -9,7 +9,7 @@ import type { ImageDataset } from "../data/dataset.ts";
 import { type FmtParameters, fmtParameters } from "../fmt/network.ts";
 import type { VqConfig } from "../vq/config.ts";
 import { encodeImages, type VqParameters, vqParameters } from "../vq/vq.ts";
-import { loadTree } from "./checkpoint.ts";
+import { loadWeights, type WhichCheckpoint } from "./checkpoints.ts";
 import { imageBatch, loadData } from "./data.ts";
 import { type StageProgress, train } from "./loop.ts";
 import { modelStage } from "./model_stage.ts";
@@ -25,15 +25,16 @@ export type RunProgress = StageProgress | {
 };
 
 /**
- * Trains a tokenizer and a model on its codes, and samples from them. The folder then holds `config.json`, the weights
- * `tokenizer.safetensors` and `model.safetensors`, the states `tokenizer-optimizer.safetensors` and
- * `optimizer.safetensors`, `metrics.jsonl` and the same for TensorBoard, `samples.png`, others of `samples/` on the way
- * there, and `report.html`, which shows all of it. Where it holds checkpoints, the run continues from them.
+ * Trains a tokenizer and a model on its codes, and samples from them. The folder then holds `config.json`, `checkpoints`,
+ * the weights `tokenizer.safetensors` and `model.safetensors`, `metrics.jsonl` and the same for TensorBoard,
+ * `samples.png`, others of `samples/` on the way there, and `report.html`, which shows all of it. Where it holds
+ * checkpoints, the run continues from them.
  *
  * @param config The configuration.
  * @param folder The run's folder.
  * @param report Told what is being done.
  * @param signal Once it is aborted, a training writes a checkpoint, and the signal's reason is thrown.
+ * @param warn Told of damaged checkpoints that are passed over.
  * @throws {TypeError} If the folder's checkpoints are of another model.
  *
  * @example
@@ -59,6 +60,7 @@ export async function trainRun(
   folder: string,
   report: (progress: RunProgress) => void = () => {},
   signal?: AbortSignal,
+  warn?: (message: string) => void,
 ): Promise<void> {
   const tell = (progress: RunProgress) => {
     report(progress);
@@ -72,7 +74,8 @@ export async function trainRun(
   tell({ stage: "data", step: 0, steps: 1 });
   const data = await loadData(config);
   tell({ stage: "data", step: 1, steps: 1 });
-  const tokenizer = await train({ ...tokenizerStage(config, data), saved }, folder, report, signal);
+  const stage = { ...tokenizerStage(config, data), saved };
+  const tokenizer = await train(stage, folder, report, signal, warn);
   const encode = () =>
     encodeData(config.tokenizer, tokenizer, data, (step, steps) => {
       tell({ stage: "codes", step, steps });
@@ -81,8 +84,8 @@ export async function trainRun(
     every: config.training.sampleEvery,
     draw: (model: FmtParameters) => progressPicture({ config, tokenizer, model }),
   };
-  const stage = { ...modelStage(config, data, encode), pictures, saved };
-  const model = await train(stage, folder, report, signal);
+  const ofModel = { ...modelStage(config, data, encode), pictures, saved };
+  const model = await train(ofModel, folder, report, signal, warn);
   const picture = await samplePicture({ config, tokenizer, model }, (step, steps) => {
     tell({ stage: "samples", step, steps });
   });
@@ -97,25 +100,23 @@ async function refreshReport(folder: string): Promise<void> {
 }
 
 /**
- * Opens a run that has made a checkpoint of its model.
+ * Opens a run that has made a checkpoint of its model, or holds the weights of one.
  *
  * @param folder The run's folder.
+ * @param which The checkpoint of the model: the last, the best, or that of a step.
  * @returns Configuration and weights.
- * @throws {Deno.errors.NotFound} If a file is missing; {RangeError} if one does not fit the configuration.
+ * @throws {Deno.errors.NotFound} If a file is missing; {RangeError} if one is damaged or does not fit the configuration.
  */
-export async function openRun(folder: string): Promise<TrainedRun> {
+export async function openRun(
+  folder: string,
+  which: WhichCheckpoint = "last",
+): Promise<TrainedRun> {
   const config = await readRunConfig(folder);
-  const weights = async (name: string, tree: unknown) => {
-    try {
-      return (await loadTree(`${folder}/${name}.safetensors`, tree)).tensors;
-    } catch (error) {
-      throw error instanceof TypeError ? new RangeError(error.message, { cause: error }) : error;
-    }
-  };
+  const { tokenizer, model } = config;
   return {
     config,
-    tokenizer: await weights("tokenizer", vqParameters(config.tokenizer)) as VqParameters,
-    model: await weights("model", fmtParameters(config.model)) as FmtParameters,
+    tokenizer: await loadWeights(folder, "tokenizer", vqParameters(tokenizer)) as VqParameters,
+    model: await loadWeights(folder, "model", fmtParameters(model), which) as FmtParameters,
   };
 }
 

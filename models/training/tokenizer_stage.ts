@@ -4,21 +4,23 @@ import type { RunConfig } from "../config/schema.ts";
 import type { ImageDataset } from "../data/dataset.ts";
 import { init } from "../model.ts";
 import { vqLoss, type VqParameters, vqParameters } from "../vq/vq.ts";
-import { batchesOf, imageBatch, partOf } from "./data.ts";
+import { batchesOf, imageBatch, partOf, positionOf } from "./data.ts";
 import { keyTensor, runKey } from "./keys.ts";
 import type { Stage } from "./loop.ts";
 
 /** The training of the tokenizer. */
 export function tokenizerStage(
-  { tokenizer, tokenizerTraining: settings, seed }: RunConfig,
+  config: RunConfig,
   data: ImageDataset,
 ): Stage<VqParameters, Tensor> {
+  const { tokenizer, tokenizerTraining: settings, seed } = config;
   const examples = batchesOf(data.count, settings.batchSize, seed);
   return {
     name: "tokenizer",
     settings,
     seed,
-    files: { weights: "tokenizer.safetensors", state: "tokenizer-optimizer.safetensors" },
+    config,
+    position: (step) => positionOf(data.count, settings.batchSize, step),
     parameters: () => vqParameters(tokenizer),
     init: () => init(tokenizer, keyTensor(runKey(seed, "tokenizer"))),
     batches: () =>
