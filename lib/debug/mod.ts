@@ -5,6 +5,7 @@ export { debugLevel } from "./level.ts";
 export { type MemoryReport, memoryReport, showMemory, type TemporaryRow } from "./memory_report.ts";
 export { debugNans, NonFiniteError } from "./nans.ts";
 export { type KernelRow, profile, showKernels } from "./profile.ts";
+export { type Graph, type GraphNode, graphOf, graphToDot, showGraph } from "./show_graph.ts";
 export { planToDot, showPlan } from "./show_plan.ts";
 export { type ShapeRow, showShapes, traceShapes } from "./trace_shapes.ts";
 export { placeholder, planOf } from "../transforms/jit.ts";

@@ -84,7 +84,7 @@ export async function runOpByOp<Arguments extends unknown[], Result>(
 }
 
 /** The value that a value is another name of. */
-function renamed(value: Value): Value {
+export function renamed(value: Value): Value {
   while (!value.known && value.node.op.run.kind === "alias") {
     value = value.node.inputs[value.index]!;
   }
@@ -92,7 +92,7 @@ function renamed(value: Value): Value {
 }
 
 /** The nodes that some values need, in order of creation. */
-function nodesOf(values: readonly Value[]): Node[] {
+export function nodesOf(values: readonly Value[]): Node[] {
   const nodes = new Set<Node>();
   const stack = [...values];
   while (stack.length > 0) {

@@ -1,6 +1,7 @@
 /** Compiled programs as text, and as graphs for Graphviz. */
-import type { Plan, PlanBuffer, Step } from "../compiler/plan.ts";
+import type { Plan, Step } from "../compiler/plan.ts";
 import { showType } from "../shape.ts";
+import { drawDot } from "./dot.ts";
 
 /**
  * A plan as text: one line per step, and what memory it takes.
@@ -48,36 +49,14 @@ export function results(plan: Plan, step: Step): string {
  * ```
  */
 export function planToDot(plan: Plan): string {
-  const bound = new Set(plan.bound);
-  const writer = new Map<number, string>();
-  const lines: string[] = [];
-  const show = (name: string, text: string, shape: string) =>
-    lines.push(`  ${name} [label=${quote(text)}, shape=${shape}];`);
-  const sourceOf = ({ id, type }: PlanBuffer) => {
-    const known = writer.get(id);
-    if (known) return known;
-    const name = `argument${id}`;
-    show(name, showType(type), "ellipse");
-    writer.set(id, name);
-    return name;
-  };
-  for (const [i, step] of plan.steps.entries()) {
-    const name = `step${i}`;
-    show(name, `${step.name}\n${results(plan, step)}`, "box");
-    for (const id of new Set(step.reads)) {
-      lines.push(`  ${sourceOf(plan.buffers[id]!)} -> ${name};`);
-    }
-    for (const id of step.writes) writer.set(id, name);
+  const drawing = drawDot("plan");
+  const values = (ids: readonly number[]) =>
+    ids.map((id) => ({ key: id, label: showType(plan.buffers[id]!.type) }));
+  for (const step of plan.steps) {
+    drawing.box(`${step.name}\n${results(plan, step)}`, values(step.reads), values(step.writes));
   }
-  for (const id of bound) {
-    const from = writer.get(id);
-    if (!from?.startsWith("step")) continue;
-    show(`result${id}`, showType(plan.buffers[id]!.type), "ellipse");
-    lines.push(`  ${from} -> result${id};`);
-  }
-  return ["digraph plan {", '  node [fontname="monospace"];', ...lines, "}", ""].join("\n");
-}
-
-function quote(text: string): string {
-  return `"${text.replaceAll(/["\\]/g, "\\$&").replaceAll("\n", "\\n")}"`;
+  const written = new Set(plan.steps.flatMap(({ writes }) => writes));
+  const ends = [...new Set(plan.bound)].filter((id) => written.has(id));
+  for (const value of values(ends)) drawing.end(value);
+  return drawing.text();
 }
