@@ -5,7 +5,7 @@ import { add, mul, sub } from "../../ops/arithmetic.ts";
 import { embedding } from "../../ops/gather.ts";
 import { matmul } from "../../ops/matmul/matmul.ts";
 import { square } from "../../ops/power.ts";
-import { sum } from "../../ops/reduce.ts";
+import { mean, sum } from "../../ops/reduce.ts";
 import { reshape } from "../../ops/reshape.ts";
 import { argmax, l2Normalize } from "../../ops/statistics.ts";
 import { transpose } from "../../ops/transpose.ts";
@@ -77,7 +77,8 @@ export function codeVectors(
   return transpose(embedding(codebook(model, params), codes), [0, 3, 1, 2]);
 }
 
-function codebook(
+/** The rows [V, C] as they are compared, of length 1 if codes are normalized. */
+export function codebook(
   { normalizeCodes }: CodebookSettings,
   { quantize: { embedding: { weight } } }: CodebookOwner,
 ): Tensor {
@@ -91,4 +92,40 @@ function codebook(
  */
 export function straightThrough({ compared, quantized }: Omit<Quantized, "codes">): Tensor {
   return add(compared, stopGradient(sub(quantized, compared)));
+}
+
+/** The two scalar losses between latents and codes; their values are the same, what they move is not. */
+export interface CodebookLosses {
+  /** Mean squared distance, which draws codes to latents. */
+  readonly codebook: Tensor;
+  /** The same, which draws latents to codes. */
+  readonly commitment: Tensor;
+}
+
+/**
+ * The losses between latents and codes.
+ *
+ * Source: van den Oord et al. (2017), equation 3, second and third term.
+ */
+export function codebookLosses({ compared, quantized }: Omit<Quantized, "codes">): CodebookLosses {
+  const distance = (moved: Tensor, fixed: Tensor) => mean(square(sub(moved, stopGradient(fixed))));
+  return { codebook: distance(quantized, compared), commitment: distance(compared, quantized) };
+}
+
+/** Which vectors took which codes, image by image. */
+export interface CodeUse {
+  /** Codes i32 [B, K]. */
+  readonly codes: Tensor;
+  /** The vectors as they were compared [B, K, C]. */
+  readonly vectors: Tensor;
+  /** Their squared distances from their codes [B, K]. */
+  readonly distances: Tensor;
+}
+
+/** What the codes of a grid are used for, without gradients. */
+export function codeUse({ codes, compared, quantized }: Quantized): CodeUse {
+  const [batch, channels] = compared.shape as [number, number];
+  const vectors = reshape(transpose(compared, [0, 2, 3, 1]), [batch, -1, channels]);
+  const distances = reshape(sum(square(sub(compared, quantized)), { axes: 1 }), [batch, -1]);
+  return stopGradient({ codes: reshape(codes, [batch, -1]), vectors, distances });
 }

@@ -6,15 +6,13 @@
  */
 import { showShape } from "../../lib/shape.ts";
 import type { Tensor } from "../../lib/tensor.ts";
-import { stopGradient } from "../../lib/transforms/vjp.ts";
 import { silu } from "../../ops/activations.ts";
-import { sub } from "../../ops/arithmetic.ts";
-import { square } from "../../ops/power.ts";
-import { mean } from "../../ops/reduce.ts";
 import { upsampleNearest } from "../../ops/upsample.ts";
 import {
   type Codebook,
+  codebookLosses,
   codebookParameters,
+  codeUse,
   codeVectors,
   quantize,
   type Quantized,
@@ -23,6 +21,7 @@ import {
 import { applyConv2d, type Conv2d, conv2dParameters } from "../layers/conv2d.ts";
 import { type GroupNorm, groupNormParameters } from "../layers/group_norm.ts";
 import type { Parameter } from "../layers/parameter.ts";
+import type { CodedImages } from "../vq/vq.ts";
 import {
   applyLevel,
   applyMiddle,
@@ -222,21 +221,19 @@ export function decodeVectors(
  * @param model The configuration.
  * @param params Its parameters.
  * @param images Images [B, 3, H, W] in -1..1.
- * @returns The images again, their codes, and two scalar losses: `codebook`, which draws the codes to the latents,
- * and `commitment`, which draws the latents to the codes (LlamaGen adds it times 0.25).
+ * @returns The images again, their codes i32 [B, h, w] and how these are used, and two scalar losses: `codebook`, which
+ * draws the codes to the latents, and `commitment`, which draws the latents to the codes (LlamaGen adds it times 0.25).
  */
 export function reconstructLlamagenImages(
   model: LlamagenVqConfig,
   params: LlamagenVqParameters,
   images: Tensor,
-): { images: Tensor; codes: Tensor; codebook: Tensor; commitment: Tensor } {
+): CodedImages & { readonly codes: Tensor } {
   const encoding = encodeLlamagenImages(model, params, images);
-  const { codes, compared, quantized } = encoding;
-  const distance = (a: Tensor, b: Tensor) => mean(square(sub(a, stopGradient(b))));
   return {
     images: decodeVectors(model, params, straightThrough(encoding)),
-    codes,
-    codebook: distance(quantized, compared),
-    commitment: distance(compared, quantized),
+    codes: encoding.codes,
+    ...codebookLosses(encoding),
+    use: codeUse(encoding),
   };
 }

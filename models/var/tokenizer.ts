@@ -6,7 +6,6 @@
  * (2024), algorithms 1 and 2.
  */
 import type { Tensor } from "../../lib/tensor.ts";
-import { stopGradient } from "../../lib/transforms/vjp.ts";
 import { add, mul, sub } from "../../ops/arithmetic.ts";
 import { concat } from "../../ops/concat.ts";
 import { square } from "../../ops/power.ts";
@@ -15,7 +14,11 @@ import { reshape } from "../../ops/reshape.ts";
 import { split } from "../../ops/slice.ts";
 import {
   type Codebook,
+  type CodebookLosses,
+  codebookLosses,
   codebookParameters,
+  type CodeUse,
+  codeUse,
   codeVectors,
   quantize,
   straightThrough,
@@ -28,6 +31,7 @@ import {
   decodeLatents,
   encodeLatents,
 } from "../vq/convolutions.ts";
+import type { CodedImages } from "../vq/vq.ts";
 import type { MultiscaleVqConfig } from "./config.ts";
 import { areaWeights, bicubicWeights, resize } from "./resize.ts";
 
@@ -45,6 +49,8 @@ export interface ScaleEncoding {
   readonly codes: readonly Tensor[];
   /** What was coded [B, C, S, S]. */
   readonly latent: Tensor;
+  /** What each scale coded of it [B, C, s, s]. */
+  readonly rests: readonly Tensor[];
   /** What the scales up to each stand for together [B, C, S, S]. */
   readonly sums: readonly Tensor[];
 }
@@ -87,14 +93,15 @@ export function encodeScales(
   const latent = encodeLatents(model, params, images);
   const finest = latent.shape[2]!;
   const codes: Tensor[] = [];
+  const rests: Tensor[] = [];
   const sums: Tensor[] = [];
   for (const [scale, side] of model.scales.entries()) {
     const rest = scale === 0 ? latent : sub(latent, sums[scale - 1]!);
-    const reduced = side === finest ? rest : resize(rest, areaWeights(finest, side));
-    codes.push(quantize(euclidean, params, reduced).codes);
+    rests.push(side === finest ? rest : resize(rest, areaWeights(finest, side)));
+    codes.push(quantize(euclidean, params, rests[scale]!).codes);
     sums.push(addScale(model, params, sums[scale - 1], codes[scale]!, scale));
   }
-  return { codes, latent, sums };
+  return { codes, latent, rests, sums };
 }
 
 /**
@@ -189,6 +196,40 @@ function decodeEncoding(
   return decodeLatents(params, through);
 }
 
+/**
+ * Encodes and decodes images for training: the images again, the losses between latents and their approximations
+ * (means over the scales), and the codebook's use by all scales together.
+ */
+export function codeScales(
+  model: MultiscaleVqConfig,
+  params: MultiscaleVqParameters,
+  images: Tensor,
+): CodedImages {
+  const encoding = encodeScales(model, params, images);
+  const { codes, latent, rests, sums } = encoding;
+  const losses = sums.map((quantized) => codebookLosses({ compared: latent, quantized }));
+  const overScales = (name: keyof CodebookLosses) =>
+    mul(losses.map((loss) => loss[name]).reduce((a, b) => add(a, b)), 1 / losses.length);
+  const uses = rests.map((compared, scale) =>
+    codeUse({
+      codes: codes[scale]!,
+      compared,
+      quantized: codeVectors(euclidean, params, codes[scale]!),
+    })
+  );
+  const together = (name: keyof CodeUse) => concat(uses.map((use) => use[name]), { axis: 1 });
+  return {
+    images: decodeEncoding(params, encoding),
+    codebook: overScales("codebook"),
+    commitment: overScales("commitment"),
+    use: {
+      codes: together("codes"),
+      vectors: together("vectors"),
+      distances: together("distances"),
+    },
+  };
+}
+
 /** The terms of the training loss, scalars. */
 export interface MultiscaleVqLoss {
   /** `reconstruction` + `codebook` + `commitment` · the model's weight for it. */
@@ -216,22 +257,13 @@ export function multiscaleVqLoss(
   params: MultiscaleVqParameters,
   images: Tensor,
 ): MultiscaleVqLoss {
-  const encoding = encodeScales(model, params, images);
-  const { latent, sums } = encoding;
-  const overScales = (distance: (total: Tensor) => Tensor) =>
-    mul(sums.map(distance).reduce((a, b) => add(a, b)), 1 / sums.length);
-  const reconstruction = meanSquare(decodeEncoding(params, encoding), images);
-  const codebook = overScales((total) => meanSquare(total, stopGradient(latent)));
-  const commitment = overScales((total) => meanSquare(latent, stopGradient(total)));
+  const { images: decoded, codebook, commitment } = codeScales(model, params, images);
+  const reconstruction = mean(square(sub(decoded, images)));
   return {
     loss: add(add(reconstruction, codebook), mul(commitment, model.commitment)),
     reconstruction,
     codebook,
   };
-}
-
-function meanSquare(a: Tensor, b: Tensor): Tensor {
-  return mean(square(sub(a, b)));
 }
 
 /**

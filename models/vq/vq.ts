@@ -5,13 +5,16 @@
  * LlamaGen (Sun et al. 2024, section 2.1).
  */
 import type { Tensor } from "../../lib/tensor.ts";
-import { stopGradient } from "../../lib/transforms/vjp.ts";
 import { add, mul, sub } from "../../ops/arithmetic.ts";
 import { square } from "../../ops/power.ts";
 import { mean } from "../../ops/reduce.ts";
 import {
   type Codebook,
+  type CodebookLosses,
+  codebookLosses,
   codebookParameters,
+  type CodeUse,
+  codeUse,
   codeVectors,
   quantize,
   type Quantized,
@@ -73,6 +76,13 @@ export function reconstructImages(model: VqConfig, params: VqParameters, images:
   return decodeLatents(params, straightThrough(encodeImages(model, params, images)));
 }
 
+/** Images as a tokenizer gives them back in training; gradients pass the choice of codes straight through. */
+export interface CodedImages extends CodebookLosses {
+  /** About -1..1, not clamped [B, C, H, W]. */
+  readonly images: Tensor;
+  readonly use: CodeUse;
+}
+
 /** The terms of the training loss, scalars. */
 export interface VqLoss {
   /** `reconstruction` + `codebook` + `commitment` · the model's weight for it. */
@@ -110,16 +120,21 @@ export interface VqLoss {
  * ```
  */
 export function vqLoss(model: VqConfig, params: VqParameters, images: Tensor): VqLoss {
-  const encoding = encodeImages(model, params, images);
-  const { compared, quantized } = encoding;
-  const decoded = decodeLatents(params, straightThrough(encoding));
-  const distance = (a: Tensor, b: Tensor) => mean(square(sub(a, b)));
-  const reconstruction = distance(decoded, images);
-  const codebook = distance(quantized, stopGradient(compared));
-  const commitment = distance(compared, stopGradient(quantized));
+  const { images: decoded, codebook, commitment } = codeImages(model, params, images);
+  const reconstruction = mean(square(sub(decoded, images)));
   return {
     loss: add(add(reconstruction, codebook), mul(commitment, model.commitment)),
     reconstruction,
     codebook,
+  };
+}
+
+/** Encodes and decodes images for training: the images again, the codebook's losses, and its use. */
+export function codeImages(model: VqConfig, params: VqParameters, images: Tensor): CodedImages {
+  const encoding = encodeImages(model, params, images);
+  return {
+    images: decodeLatents(params, straightThrough(encoding)),
+    ...codebookLosses(encoding),
+    use: codeUse(encoding),
   };
 }
