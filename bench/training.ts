@@ -1,23 +1,14 @@
 /** Training steps of the project's models as contestants. */
 import { saveTree } from "../models/training/checkpoint.ts";
 import { modelStage } from "../models/training/model_stage.ts";
-import type { Stage } from "../models/training/loop.ts";
-import { metricNames, type TrainingState, trainingStep } from "../models/training/step.ts";
+import { firstState, type Stage } from "../models/training/loop.ts";
+import { metricNames, trainingStep } from "../models/training/step.ts";
 import { readConfig } from "../models/config/read.ts";
 import type { RunConfig, TrainingSettings } from "../models/config/schema.ts";
 import { type FmtConfig, tokenCount } from "../models/fmt/config.ts";
 import { type FmtParameters, fmtParameters } from "../models/fmt/network.ts";
 import { createParameters } from "../models/layers/parameter.ts";
-import {
-  adamw,
-  mul,
-  type NestedArray,
-  normal,
-  parseRecipe,
-  planOf,
-  randomKey,
-  zeros,
-} from "../mod.ts";
+import { mul, type NestedArray, normal, parseRecipe, planOf, randomKey, zeros } from "../mod.ts";
 import { type Contestant, finished } from "./harness.ts";
 import { uniform } from "./transformer.ts";
 
@@ -41,12 +32,12 @@ export const firstSteps = 3;
  */
 export async function trainer<P, Batch>(
   stage: Stage<P, Batch>,
-  { params = stage.init(), sameBatch = false }: { params?: P; sameBatch?: boolean } = {},
+  { params, sameBatch = false }: { params?: P; sameBatch?: boolean } = {},
 ): Promise<Trainer> {
-  const step = trainingStep(stage.loss, stage.losses, stage.settings);
+  const step = trainingStep(stage.loss, stage.losses, stage.settings, stage.buffers?.update);
   const columns = metricNames(stage.losses).length;
   const batch = await stage.batches();
-  let state: TrainingState<P> = { params, optimizer: adamw.init(params) };
+  let state = await firstState(params ? { ...stage, init: () => params } : stage);
   let history = zeros([firstSteps, columns]);
   let made = 0;
   const train = () => {

@@ -7,6 +7,7 @@ import { SCHEDULE_NAMES } from "../sar/intervals.ts";
 import { ORDER_NAMES } from "../sar/order.ts";
 import { recipeSchema } from "../sar/recipe.ts";
 import { tokenGrid, vqSchema } from "../vq/config.ts";
+import { checkTokenizerLosses, tokenizerLossFields } from "./tokenizer_losses.ts";
 
 const count = (initial: number, help: string) => z.int().positive().default(initial).describe(help);
 const atLeast0 = (initial: number, help: string) =>
@@ -119,15 +120,16 @@ export const runSchema = z.strictObject({
     .describe("Seed of all that is random: weights, order of the data, recipe, dropout, samples"),
   data: dataSchema.prefault({}),
   tokenizer: vqSchema.prefault({}),
-  tokenizerTraining: z.strictObject(
-    trainingFields({
+  tokenizerTraining: z.strictObject({
+    ...trainingFields({
       steps: 10_000,
       batchSize: 64,
       learningRate: 2e-3,
       beta2: 0.999,
       weightDecay: 0,
     }),
-  ).prefault({}).describe("Training of the tokenizer"),
+    ...tokenizerLossFields,
+  }).superRefine(checkTokenizerLosses).prefault({}).describe("Training of the tokenizer"),
   model: fmtSchema.prefault({}),
   recipe: recipeSchema.prefault("random-16-random"),
   training: trainingSchema.prefault({}),
@@ -193,7 +195,10 @@ export type RunConfig = z.output<typeof runSchema>;
 export type RunInput = z.input<typeof runSchema>;
 
 /** Settings of a training with AdamW. */
-export type TrainingSettings = RunConfig["tokenizerTraining"];
+export type TrainingSettings = Omit<
+  RunConfig["tokenizerTraining"],
+  keyof typeof tokenizerLossFields
+>;
 
 /** Settings of sampling. */
 export type SamplingSettings = RunConfig["sampling"];

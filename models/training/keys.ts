@@ -5,10 +5,17 @@ import { type Tensor, tensor } from "../../lib/tensor.ts";
 /** Beside the epochs, which are folded into the seed's key from 0. */
 const keysOfRun = 0xffffffff;
 
-const purposes = ["tokenizer", "model", "training", "samples"] as const;
+const purposes = [
+  "tokenizer",
+  "model",
+  "training",
+  "samples",
+  "tokenizer training",
+  "discriminator",
+] as const;
 
 /**
- * The random key of a run for one purpose: first values of the tokenizer or the model, steps of the model's
+ * The random key of a run for one purpose: first values of the tokenizer, its discriminator or the model, steps of a
  * training (each a child by its number), or samples.
  *
  * @param seed The run's seed.

@@ -12,6 +12,7 @@ import type { Metrics, StageName } from "./metrics.ts";
 import {
   type AfterUpdate,
   type LoggedLoss,
+  type Losses,
   type LossFunction,
   metricNames,
   type TrainingState,
@@ -36,14 +37,16 @@ export interface Stage<P, Batch, Buffers = unknown> {
    * to make.
    */
   batches(): Promise<(step: number, part?: BatchPart) => Batch>;
-  readonly loss: LossFunction<P, Batch, Buffers>;
+  loss(...args: Parameters<LossFunction<P, Batch, Buffers>>): Losses;
   /** What else goes on from step to step, if there is anything; see {@link AfterUpdate}. */
   readonly buffers?: {
     /** Describes them. */
     parameters(): unknown;
     /** First buffers. */
     init(): Buffers;
-    readonly update: AfterUpdate<P, Batch, Buffers>;
+    update(
+      ...args: Parameters<AfterUpdate<P, Batch, Buffers>>
+    ): ReturnType<AfterUpdate<P, Batch, Buffers>>;
   };
   /** The losses that are logged. */
   readonly losses: readonly LoggedLoss[];
@@ -158,14 +161,7 @@ async function startingState<P, Batch, Buffers>(
   folder: string,
   warn?: (message: string) => void,
 ): Promise<{ state: TrainingState<P, Buffers>; step: number }> {
-  const { buffers, settings } = stage;
-  const params = stage.init(); // nothing is computed before it is read
-  const first: TrainingState<P, Buffers> = {
-    params,
-    optimizer: adamw.init(params),
-    ...(settings.average > 0 ? { average: stage.init() } : {}),
-    ...(buffers ? { buffers: buffers.init() } : {}),
-  };
+  const first = await firstState(stage); // nothing is computed before it is read
   const found = await loadLast(folder, stage.name, first, warn);
   if (!found) return { state: first, step: 0 };
   const { step, position } = found.info;
@@ -174,6 +170,19 @@ async function startingState<P, Batch, Buffers>(
   throw new RangeError(
     `train: expected to continue the ${stage.name} at ${saved} but found its data and keys at ${own}`,
   );
+}
+
+/** The state of a training before its first step. */
+export async function firstState<P, Batch, Buffers>(
+  { init, settings, buffers }: Pick<Stage<P, Batch, Buffers>, "init" | "settings" | "buffers">,
+): Promise<TrainingState<P, Buffers>> {
+  const params = await init();
+  return {
+    params,
+    optimizer: adamw.init(params),
+    ...(settings.average > 0 ? { average: await init() } : {}),
+    ...(buffers ? { buffers: buffers.init() } : {}),
+  };
 }
 
 /** As it is read from a file. */

@@ -4,15 +4,14 @@ import { closeDevices, openDevice } from "../../lib/device.ts";
 import { treeLeaves } from "../../lib/tree.ts";
 import type { Tensor } from "../../lib/tensor.ts";
 import { zeros } from "../../ops/create.ts";
-import { adamw } from "../../ops/optimizers/adamw.ts";
 import { readConfig } from "../config/read.ts";
 import { generateShapes } from "../data/shapes.ts";
 import { tokenCount } from "../fmt/config.ts";
-import type { Stage } from "./loop.ts";
+import { firstState, type Stage } from "./loop.ts";
 import { planRun, planStage } from "./plan.ts";
 import { modelStage } from "./model_stage.ts";
 import { tokenizerStage } from "./tokenizer_stage.ts";
-import { metricNames, type TrainingState, trainingStep } from "./step.ts";
+import { metricNames, trainingStep } from "./step.ts";
 
 const config = readConfig("smoke");
 const data = generateShapes({ count: 64, size: 8, classes: 4, seed: 0 });
@@ -29,14 +28,9 @@ Deno.test("planning takes no memory of the device", async () => {
 /** What two steps take at most, and the numbers that they train. */
 async function measure<P, Batch>(stage: Stage<P, Batch>) {
   const { counters } = await openDevice("wasm");
-  const params = stage.init();
-  let state: TrainingState<P> = {
-    params,
-    optimizer: adamw.init(params),
-    ...(stage.settings.average > 0 ? { average: stage.init() } : {}),
-  };
+  let state = await firstState(stage);
   let history = zeros([stage.settings.logEvery, metricNames(stage.losses).length]);
-  const step = trainingStep(stage.loss, stage.losses, stage.settings);
+  const step = trainingStep(stage.loss, stage.losses, stage.settings, stage.buffers?.update);
   const batch = await stage.batches();
   for (let i = 0; i < 2; i++) ({ state, history } = step(state, history, batch(i)));
   await history.data();

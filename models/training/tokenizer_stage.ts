@@ -1,20 +1,32 @@
 /** The first training of a run: the tokenizer, on images. */
-import type { Tensor } from "../../lib/tensor.ts";
+import { foldIn, type Key } from "../../lib/random/threefry.ts";
+import { type Tensor, tensor } from "../../lib/tensor.ts";
 import type { RunConfig } from "../config/schema.ts";
 import type { ImageDataset } from "../data/dataset.ts";
 import { init } from "../model.ts";
-import { vqLoss, type VqParameters, vqParameters } from "../vq/vq.ts";
-import { batchesOf, imageBatch, partOf, positionOf } from "./data.ts";
+import { codeImages, type VqParameters, vqParameters } from "../vq/vq.ts";
+import { batchesOf, type BatchPart, imageBatch, partOf, positionOf } from "./data.ts";
 import { keyTensor, runKey } from "./keys.ts";
 import type { Stage } from "./loop.ts";
+import { type TokenizerBatch, type TokenizerBuffers, tokenizerLoss } from "./tokenizer_loss.ts";
 
 /** The training of the tokenizer. */
 export function tokenizerStage(
   config: RunConfig,
   data: ImageDataset,
-): Stage<VqParameters, Tensor> {
+): Stage<VqParameters, TokenizerBatch, TokenizerBuffers> {
   const { tokenizer, tokenizerTraining: settings, seed } = config;
   const examples = batchesOf(data.count, settings.batchSize, seed);
+  const key = runKey(seed, "tokenizer training");
+  const { prepare, ...learning } = tokenizerLoss<VqParameters>(
+    {
+      imageChannels: tokenizer.imageChannels,
+      codebook: tokenizer,
+      code: (params, images) => codeImages(tokenizer, params, images),
+    },
+    settings,
+    keyTensor(runKey(seed, "discriminator")),
+  );
   return {
     name: "tokenizer",
     settings,
@@ -23,12 +35,25 @@ export function tokenizerStage(
     position: (step) => positionOf(data.count, settings.batchSize, step),
     parameters: () => vqParameters(tokenizer),
     init: () => init(tokenizer, keyTensor(runKey(seed, "tokenizer"))),
-    batches: () =>
-      Promise.resolve((step, part) =>
-        imageBatch(data, part ? partOf(examples(step), part) : examples(step))
-      ),
-    loss: (params, images) => ({ ...vqLoss(tokenizer, params, images) }),
-    losses: ["loss", "reconstruction", "codebook"],
+    async batches() {
+      await prepare();
+      return (step, part = whole) => {
+        const chosen = partOf(examples(step), part);
+        const ofStep = foldIn(key, step);
+        const ofPart = part.index === 0 ? ofStep : foldIn(foldIn(ofStep, 2), part.index);
+        return { images: imageBatch(data, chosen), keys: keyRows(ofPart, chosen.length) };
+      };
+    },
+    ...learning,
     rate: { name: "imagesPerSecond", perStep: settings.batchSize },
   };
+}
+
+const whole: BatchPart = { index: 0, count: 1 };
+
+/** A key for each image, all the same: all that a batch holds is along the images. */
+function keyRows(key: Key, count: number): Tensor {
+  return tensor(Uint32Array.from({ length: 2 * count }, (_, i) => key[i % 2]!), {
+    shape: [count, 2],
+  });
 }

@@ -13,7 +13,6 @@ import { logicalAnd } from "../../ops/logic.ts";
 import { exp, log } from "../../ops/math.ts";
 import { maximum, minimum } from "../../ops/extremes.ts";
 import { ema } from "../../ops/optimizers/ema.ts";
-import { square } from "../../ops/power.ts";
 import { sum } from "../../ops/reduce.ts";
 import { expandDims } from "../../ops/reshape.ts";
 import { cumulativeSum } from "../../ops/scan/scan.ts";
@@ -36,51 +35,42 @@ export interface CodebookTraining {
 
 /** What goes on from step to step. */
 export interface CodebookBuffers<Leaf = Tensor> {
-  /** Moving average of the number of vectors that take each code [V]. */
-  readonly counts: Leaf;
-  /** Moving average of their sum [V, C]; only if codes are moving averages. */
-  readonly sums?: Leaf;
-  /** Steps since a vector took each code [V]. */
-  readonly idle: Leaf;
+  /** If codes are moving averages: that of the number of vectors that take each code [V], and of their sum [V, C]. */
+  readonly averages?: { readonly counts: Leaf; readonly sums: Leaf };
+  /** If unused codes are drawn anew: steps since a vector took each [V]. */
+  readonly idle?: Leaf;
 }
 
 /** Describes the buffers of a codebook [V, C]. */
 export function codebookBuffers(
-  { update }: CodebookTraining,
+  { update, restart }: CodebookTraining,
   codes: number,
   channels: number,
 ): CodebookBuffers<Parameter> {
+  const zeros = (...shape: number[]) => new Parameter(shape, "zeros");
   return {
-    counts: new Parameter([codes], "zeros"),
-    ...(update === "ema" ? { sums: new Parameter([codes, channels], "zeros") } : {}),
-    idle: new Parameter([codes], "zeros"),
+    ...(update === "ema"
+      ? { averages: { counts: zeros(codes), sums: zeros(codes, channels) } }
+      : {}),
+    ...(restart ? { idle: zeros(codes) } : {}),
   };
 }
 
 /** First buffers: no code is in use, so that the first step's vectors decide which are drawn anew. */
 export function initCodebookBuffers(
-  training: CodebookTraining,
+  { update, restart, window }: CodebookTraining,
   codes: number,
   channels: number,
 ): CodebookBuffers {
+  const averages = { counts: zeros([codes]), sums: zeros([codes, channels]) };
   return {
-    counts: zeros([codes]),
-    ...(training.update === "ema" ? { sums: zeros([codes, channels]) } : {}),
-    idle: full([codes], training.window),
+    ...(update === "ema" ? { averages } : {}),
+    ...(restart ? { idle: full([codes], window) } : {}),
   };
 }
 
 /** Below this moving average of vectors a code keeps its place: too little is known of where it should be. */
 const leastCount = 1e-5;
-
-/** A codebook after a step. */
-export interface UpdatedCodebook {
-  /** Its rows [V, C]. */
-  readonly rows: Tensor;
-  readonly buffers: CodebookBuffers;
-  /** `codesUsed`: how many codes vectors took within the window; `perplexity`: of their moving shares. */
-  readonly metrics: { readonly codesUsed: Tensor; readonly perplexity: Tensor };
-}
 
 /**
  * Moves a codebook after a step.
@@ -98,7 +88,7 @@ export interface UpdatedCodebook {
  * @param buffers Those of the step before.
  * @param batch `codes` i32 [R], `vectors` [R, C] that took them, and their `distances` [R], squared.
  * @param key A random key.
- * @returns Rows, buffers and metrics.
+ * @returns Rows and buffers after the step.
  *
  * @example
  * ```ts
@@ -108,7 +98,7 @@ export interface UpdatedCodebook {
  * import { initCodebookBuffers, updateCodebook } from "./codebook_training.ts";
  *
  * const training = { update: "ema", decay: 0.9, window: 10, restart: false } as const;
- * const { rows, metrics } = updateCodebook(
+ * const { rows } = updateCodebook(
  *   training,
  *   tensor([[0], [7]]),
  *   initCodebookBuffers(training, 2, 1),
@@ -120,39 +110,39 @@ export interface UpdatedCodebook {
  *   key(0),
  * );
  * assertEquals(await rows.toArray(), [[2], [7]]);
- * assertEquals(await metrics.codesUsed.item(), 1);
  * ```
  */
 export function updateCodebook(
-  { update, decay, window, restart }: CodebookTraining,
+  { decay, window }: CodebookTraining,
   codebook: Tensor,
   buffers: CodebookBuffers,
   batch: { readonly codes: Tensor; readonly vectors: Tensor; readonly distances: Tensor },
   key: Tensor,
-): UpdatedCodebook {
+): { rows: Tensor; buffers: CodebookBuffers } {
   const { codes, vectors } = batch;
-  const found = scatterAdd(zeros([codebook.shape[0]!]), codes, ones(codes.shape));
-  let idle = where(greater(found, 0), 0, add(buffers.idle, 1));
-  let counts = ema(buffers.counts, found, decay);
-  let sums = buffers.sums;
+  const found = countCodes(codes, codebook.shape[0]!);
+  let { averages, idle } = buffers;
   let rows = codebook;
-  if (update === "ema" && sums) {
-    sums = ema(sums, scatterAdd(zeros(codebook.shape), codes, vectors), decay);
+  if (averages) {
+    const counts = ema(averages.counts, found, decay);
+    const sums = ema(averages.sums, scatterAdd(zeros(codebook.shape), codes, vectors), decay);
     const isKnown = expandDims(greater(counts, leastCount), 1);
     rows = where(isKnown, div(sums, expandDims(maximum(counts, leastCount), 1)), codebook);
+    averages = { counts, sums };
   }
-  const used = less(idle, window);
-  const metrics = { codesUsed: sum(cast(used, "f32")), perplexity: perplexity(counts) };
-  if (restart) {
+  if (idle) {
+    idle = where(greater(found, 0), 0, add(idle, 1));
     const { isNew, drawn } = drawCodes(greaterEqual(idle, window), batch, key);
     const ofNew = expandDims(isNew, 1);
     rows = where(ofNew, drawn, rows);
     idle = where(isNew, 0, idle);
-    // As if one vector of this batch had taken it.
-    counts = where(isNew, 1 - decay, counts);
-    if (sums) sums = where(ofNew, mul(drawn, 1 - decay), sums);
+    // As if one vector of this batch had taken each new code.
+    averages &&= {
+      counts: where(isNew, 1 - decay, averages.counts),
+      sums: where(ofNew, mul(drawn, 1 - decay), averages.sums),
+    };
   }
-  return { rows, buffers: { counts, ...(sums ? { sums } : {}), idle }, metrics };
+  return { rows, buffers: { ...(averages ? { averages } : {}), ...(idle ? { idle } : {}) } };
 }
 
 /** A vector of the batch for each unused code, as long as there are vectors. */
@@ -170,13 +160,35 @@ function drawCodes(
   return { isNew: logicalAnd(unused, less(rank, count)), drawn: take(vectors, place) };
 }
 
-/** e to the entropy of the shares of some counts [V]: how many equally frequent codes would be as varied. */
-function perplexity(counts: Tensor): Tensor {
-  const shares = div(counts, maximum(sum(counts), 1e-30));
-  return exp(neg(sum(mul(shares, log(maximum(shares, 1e-30))))));
+/** How many vectors take each code [V], given the codes i32 [R] that they take. */
+function countCodes(codes: Tensor, count: number): Tensor {
+  return scatterAdd(zeros([count]), codes, ones(codes.shape));
 }
 
-/** The squared distances [R] of vectors from the codes they took, both [R, C]. */
-export function squaredDistances(vectors: Tensor, quantized: Tensor): Tensor {
-  return sum(square(sub(vectors, quantized)), { axes: -1 });
+/**
+ * How much of a codebook some vectors use.
+ *
+ * @param codes The codes that they take, i32 [R].
+ * @param count Rows of the codebook V.
+ * @returns `codesUsed`: how many codes any of them takes; `perplexity`: e to the entropy of the codes' shares, the number
+ * of equally frequent codes that would be as varied. Scalars.
+ *
+ * @example
+ * ```ts
+ * import { assertAlmostEquals } from "@std/assert";
+ * import { tensor } from "../../lib/tensor.ts";
+ * import { codebookUse } from "./codebook_training.ts";
+ *
+ * const { perplexity } = codebookUse(tensor([0, 0, 2, 2], { dtype: "i32" }), 5);
+ * assertAlmostEquals(await perplexity.item(), 2, 1e-5);
+ * ```
+ */
+export function codebookUse(
+  codes: Tensor,
+  count: number,
+): { codesUsed: Tensor; perplexity: Tensor } {
+  const counts = countCodes(codes, count);
+  const shares = div(counts, codes.size);
+  const entropy = neg(sum(mul(shares, log(maximum(shares, 1e-30)))));
+  return { codesUsed: sum(cast(greater(counts, 0), "f32")), perplexity: exp(entropy) };
 }
