@@ -17,10 +17,13 @@ import {
   tileScratchBytes,
 } from "./gemm_kernels.ts";
 
-/** How many steps of k, rows and columns are worked on at a time. */
-const blockK = 256;
+/**
+ * How many steps of k, rows and columns are worked on at a time. A panel of B of so many steps stays
+ * in the first cache, so many rows of A in the second; C is gone over once for every block of k.
+ */
+const blockK = 512;
 const blockRows = 32 * tileRows;
-const blockColumns = 1024;
+const blockColumns = 2048;
 
 /** Sizes and strides, in elements, of a batched product; the batch has two dimensions. */
 export interface GemmShape {
