@@ -1,5 +1,6 @@
 /** `evaluate`: samples of a run, of a folder or a file against reference images. */
 import { dirname } from "node:path";
+import { openMpi } from "../lib/distributed/mpi.ts";
 import { datasetImages, type ImageSet, writeImages } from "../models/evaluation/images.ts";
 import { classifierOf } from "../models/evaluation/classifier_training.ts";
 import {
@@ -10,6 +11,7 @@ import {
 import type { FeatureExtractor } from "../models/evaluation/features.ts";
 import { loadFeatures } from "../models/evaluation/load_features.ts";
 import { loadData } from "../models/training/data.ts";
+import { firstAlone } from "../models/training/ranks.ts";
 import { openRun, readRunConfig } from "../models/training/run.ts";
 import { sampleImages } from "../models/training/samples.ts";
 import { type Progress, type ProgressDisplay, showProgress } from "./progress.ts";
@@ -48,6 +50,7 @@ export async function evaluateCommand(samples: string, options: EvaluateOptions)
       samples: wanted,
       reference: compared,
       features,
+      mpi: openMpi(),
       ...(size && { size }),
       ...(batchSize && { batchSize }),
       onProgress: ({ stage, done, total }) =>
@@ -84,9 +87,13 @@ async function featuresFor(
   }
   const data = await checked(async () => loadData(await readRunConfig(run)));
   return await checkedFiles(() =>
-    classifierOf(`${run}/classifier.safetensors`, data, (step, steps) => {
-      progress.report({ stage: "classifier", step, steps });
-    })
+    firstAlone(
+      openMpi(),
+      () =>
+        classifierOf(`${run}/classifier.safetensors`, data, (step, steps) => {
+          progress.report({ stage: "classifier", step, steps });
+        }),
+    )
   );
 }
 
@@ -115,7 +122,7 @@ async function sampleRun(
     name: `samples of ${folder}`,
   });
   const { save } = options;
-  if (save !== undefined) {
+  if (save !== undefined && openMpi().rank === 0) {
     await checked(() => Deno.mkdir(dirname(save), { recursive: true }));
     await checked(() => writeImages(save, set, { labels }));
   }

@@ -1,5 +1,6 @@
 /** `extract`: the codes of a folder of images. */
 import { dirname } from "node:path";
+import { openMpi } from "../lib/distributed/mpi.ts";
 import { extractCodes, type ExtractOptions as Extraction } from "../models/data/extract.ts";
 import { listImages } from "../models/data/image_folder.ts";
 import { openTokenizer } from "../models/tokenizer.ts";
@@ -27,6 +28,7 @@ export async function extract(folder: string, options: ExtractOptions): Promise<
   const { done, broken } = await checkedFiles(() =>
     extractCodes({
       ...more,
+      mpi: openMpi(),
       images,
       out,
       size,

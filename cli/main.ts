@@ -1,6 +1,7 @@
 /** The commands and their options; what they do stands in files of their own. */
 import { Command, CommanderError, Option } from "npm:commander@15.1.0";
 import { closeDevices } from "../lib/device.ts";
+import { type Mpi, openMpi } from "../lib/distributed/mpi.ts";
 import { namedConfigs } from "../models/config/named.ts";
 import { convert } from "./convert.ts";
 import { edit } from "./edit.ts";
@@ -17,13 +18,35 @@ import { UsageError } from "./usage.ts";
 import { verify } from "./verify.ts";
 import { watch } from "./watch.ts";
 
+/** Commands that all ranks of a job work on; the others are rank 0's alone. */
+const shared = ["train", "demo", "sample", "evaluate", "extract"];
+
 /**
- * Runs the command line.
+ * Runs the command line. Of several processes that `mpirun` or `srun` started, rank 0 is the one that prints; one that
+ * fails ends all.
  *
  * @param args The arguments after the program's name.
  * @returns The exit code: 0, 1 where something failed, 2 where it was used wrongly.
  */
 export async function main(args: readonly string[]): Promise<number> {
+  let mpi: Mpi;
+  try {
+    mpi = openMpi();
+  } catch (error) {
+    console.error(`error: ${(error as Error).message}`);
+    return 1;
+  }
+  const isIdle = mpi.rank > 0 && !shared.includes(args[0]!);
+  if (mpi.rank > 0) console.log = () => {};
+  try {
+    return isIdle ? 0 : await runProgram(mpi, args);
+  } finally {
+    closeDevices();
+    mpi.finalize();
+  }
+}
+
+async function runProgram(mpi: Mpi, args: readonly string[]): Promise<number> {
   let code = 0;
   const program = makeProgram((result) => code = result);
   try {
@@ -31,14 +54,13 @@ export async function main(args: readonly string[]): Promise<number> {
     return code;
   } catch (error) {
     if (error instanceof CommanderError) return error.exitCode === 0 ? 0 : 2;
-    if (error instanceof UsageError) {
-      console.error(`error: ${error.message.replaceAll(/\s*\n\s*/g, " ")}`);
-      return 2;
-    }
-    console.error(error);
-    return 1;
-  } finally {
-    closeDevices();
+    const isMisuse = error instanceof UsageError;
+    const message = isMisuse
+      ? `error: ${error.message.replaceAll(/\s*\n\s*/g, " ")}`
+      : Deno.inspect(error);
+    if (mpi.size > 1) mpi.abort(message, isMisuse ? 2 : 1);
+    console.error(isMisuse ? message : error);
+    return isMisuse ? 2 : 1;
   }
 }
 
@@ -47,6 +69,7 @@ function makeProgram(finish: (code: number) => void): Command {
     .description("Set AutoRegressive image models: train, sample, look inside")
     .exitOverride()
     .configureOutput({
+      ...(openMpi().rank > 0 && { writeOut() {}, writeErr() {} }),
       outputError: (text, write) => write(`${text.trim().replaceAll(/\s*\n\s*/g, " ")}\n`),
     });
 

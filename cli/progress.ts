@@ -2,6 +2,7 @@
 import process from "node:process";
 // @ts-types="npm:@types/cli-progress@3.11.6"
 import { Format, SingleBar } from "npm:cli-progress@3.12.0";
+import { openMpi } from "../lib/distributed/mpi.ts";
 import { duration } from "../models/reports/duration.ts";
 import type { RunProgress } from "../models/training/run.ts";
 
@@ -38,8 +39,9 @@ export interface ProgressDisplay extends Disposable {
   report(progress: Progress): void;
 }
 
-/** Shows progress until the end of the scope that holds it. */
+/** Shows progress until the end of the scope that holds it; of several ranks, that of the first. */
 export function showProgress(): ProgressDisplay {
+  if (openMpi().rank > 0) return { report() {}, [Symbol.dispose]() {} };
   return process.stderr.isTTY ? bars() : lines();
 }
 

@@ -1,8 +1,8 @@
 /** Several processes that work on one thing, connected by MPI. */
-import { setImmediate } from "node:timers/promises";
 import { allowedCores, coreShare, type Placement, shareCores } from "../cores.ts";
+import { connected } from "./connected.ts";
 import { detectLauncher } from "./launcher.ts";
-import { type OpenMpi, startOpenMpi } from "./open_mpi.ts";
+import { startOpenMpi } from "./open_mpi.ts";
 
 /** The processes of one job, and what they do together: every process must make the same calls. */
 export interface Mpi {
@@ -29,6 +29,8 @@ export interface Mpi {
   progress(): number;
   /** The values of all processes, by rank, on each of them; they must be JSON. */
   gather<T>(value: T): T[];
+  /** The bytes of all processes, by rank, on each of them. */
+  gatherBytes(bytes: Uint8Array): Uint8Array[];
   /** The value that `root` (default 0) has, on each of them; it must be JSON. */
   share<T>(value: T, root?: number): T;
   /** Ends MPI; to be called by every process before it exits. */
@@ -36,9 +38,6 @@ export interface Mpi {
   /** Ends all processes of the job at once, with a message. For a process that cannot go on. */
   abort(message: string, code?: number): never;
 }
-
-/** Elements are summed so many at once, which bounds the memory that MPI takes meanwhile. */
-const largestCall = 2 ** 22;
 
 let job: Mpi | undefined;
 
@@ -96,6 +95,7 @@ export const alone: Mpi = {
   startAllreduce: () => Promise.resolve(),
   progress: () => 0,
   gather: (value) => [value],
+  gatherBytes: (bytes) => [bytes],
   share: (value) => value,
   finalize() {},
   abort(message, code = 1) {
@@ -103,110 +103,3 @@ export const alone: Mpi = {
     Deno.exit(code);
   },
 };
-
-/** A sum of all processes that has been started. */
-interface Pending {
-  /** Of its parts; the elements must not be collected before. */
-  open: { readonly elements: Float32Array; readonly isDone: () => boolean }[];
-  readonly resolve: () => void;
-  readonly reject: (error: unknown) => void;
-}
-
-function connected(mpi: OpenMpi): Mpi {
-  const { rank, size } = mpi;
-  const pending = new Set<Pending>();
-  let drives = false;
-
-  const progress = () => {
-    for (const started of pending) {
-      try {
-        started.open = started.open.filter(({ isDone }) => !isDone());
-        if (started.open.length > 0) continue;
-        started.resolve();
-      } catch (error) {
-        started.reject(error);
-      }
-      pending.delete(started);
-    }
-    return pending.size;
-  };
-  const drive = async () => {
-    if (drives) return;
-    drives = true;
-    for (; pending.size > 0; await setImmediate()) progress();
-    drives = false;
-  };
-  const divide = (elements: Float32Array) => {
-    for (let i = 0; i < elements.length; i++) elements[i]! /= size;
-  };
-
-  return {
-    rank,
-    size,
-    barrier: mpi.barrier,
-    broadcast({ buffer, byteOffset, byteLength }, root = 0) {
-      checkRoot("broadcast", root, size);
-      for (let at = 0; at < byteLength; at += 4 * largestCall) {
-        const length = Math.min(4 * largestCall, byteLength - at);
-        mpi.broadcast(new Uint8Array(buffer, byteOffset + at, length), root);
-      }
-    },
-    allreduce(elements, operation) {
-      for (const part of parts(elements)) mpi.sum(part);
-      if (operation === "mean") divide(elements);
-    },
-    async startAllreduce(elements, operation) {
-      const open = parts(elements).map((part) => ({ elements: part, isDone: mpi.startSum(part) }));
-      const sum = new Promise<void>((resolve, reject) => pending.add({ open, resolve, reject }));
-      void drive();
-      await sum;
-      if (operation === "mean") divide(elements);
-    },
-    progress,
-    gather<T>(value: T): T[] {
-      const own = encode(value);
-      const lengths = new Int32Array(size);
-      mpi.gatherIntegers(Int32Array.of(own.length), lengths);
-      const all = new Uint8Array(lengths.reduce((sum, length) => sum + length, 0));
-      mpi.gatherBytes(own, all, lengths);
-      let at = 0;
-      return Array.from(lengths, (length) => decode(all.subarray(at, at += length)) as T);
-    },
-    share<T>(value: T, root = 0): T {
-      checkRoot("share", root, size);
-      const own = rank === root ? encode(value) : new Uint8Array();
-      const length = Int32Array.of(own.length);
-      mpi.broadcast(new Uint8Array(length.buffer), root);
-      const content = rank === root ? own : new Uint8Array(length[0]!);
-      mpi.broadcast(content, root);
-      return decode(content) as T;
-    },
-    finalize: mpi.finalize,
-    abort(message, code = 1) {
-      console.error(`rank ${rank} of ${size}: ${message}`);
-      mpi.abort(code);
-      Deno.exit(code);
-    },
-  };
-}
-
-/** The elements in pieces that MPI takes at once. */
-function parts(elements: Float32Array): Float32Array[] {
-  return Array.from(
-    { length: Math.ceil(elements.length / largestCall) },
-    (_, i) => elements.subarray(i * largestCall, (i + 1) * largestCall),
-  );
-}
-
-function checkRoot(name: string, root: number, size: number): void {
-  if (Number.isInteger(root) && root >= 0 && root < size) return;
-  throw new RangeError(`${name}: expected root to be in 0..${size - 1} but found ${root}`);
-}
-
-function encode(value: unknown): Uint8Array {
-  return new TextEncoder().encode(JSON.stringify(value) ?? "null");
-}
-
-function decode(bytes: Uint8Array): unknown {
-  return JSON.parse(new TextDecoder().decode(bytes));
-}

@@ -1,8 +1,10 @@
 // From a folder of images to a dataset of codes: encoding once what training reads many times, to be
 // interrupted and taken up again at any moment.
+import { alone, type Mpi } from "../../lib/distributed/mpi.ts";
 import { writeFileAtomically } from "../../lib/formats/atomic_write.ts";
 import { checkedIntegers } from "./codes.ts";
 import { checkSameExtraction, type ExtractionJournal, readJournal } from "./extract_journal.ts";
+import { type EncodedBatch, inOrder } from "./extract_ranks.ts";
 import { openLlamaGenSink, openPackedSink } from "./extract_sinks.ts";
 import type { ImageFolder } from "./image_folder.ts";
 import { type BrokenImage, loadImages, warnOfBroken } from "./loader.ts";
@@ -35,6 +37,11 @@ export interface ExtractOptions {
   layout?: "packed" | "llamagen";
   /** Workers that decode; by default one less than the machine's threads. */
   workers?: number;
+  /**
+   * The processes that share the work, all of which call this, by default this one alone. Rank 0
+   * writes; what it writes does not depend on their number, which may be another after an interruption.
+   */
+  mpi?: Mpi;
   /** Whether a broken image is an error; by default it is reported and left out. */
   strict?: boolean;
   /** What is told of broken images; by default they go to `console.warn`. */
@@ -94,11 +101,12 @@ const JOURNAL_INTERVAL = 2000;
  * ```
  */
 export async function extractCodes(options: ExtractOptions): Promise<ExtractProgress> {
-  const { images, out, size, grid, vocabulary, onProgress } = options;
+  const { images, out, size, grid, vocabulary, onProgress, mpi = alone } = options;
   const { augmentation = "flips", layout = "packed" } = options;
   const total = images.paths.length;
   const part = `${out}.part`;
   const journalPath = `${out}.journal.json`;
+  if (mpi.rank > 0) return await help(options, mpi);
   if (await exists(out)) throw new Error(`extractCodes: ${out} is there already`);
 
   const listing = await digest(images);
@@ -106,7 +114,7 @@ export async function extractCodes(options: ExtractOptions): Promise<ExtractProg
   let journal: ExtractionJournal = { ...extraction, done: 0, broken: [] };
   const found = await exists(part) ? await readJournal(journalPath, total) : undefined;
   if (found) checkSameExtraction(found, journal, journalPath);
-  journal = found ?? journal;
+  journal = mpi.share(found ?? journal);
   const progress = () => ({ done: journal.done, total, broken: journal.broken.length });
 
   const open = layout === "packed" ? openPackedSink : openLlamaGenSink;
@@ -120,7 +128,7 @@ export async function extractCodes(options: ExtractOptions): Promise<ExtractProg
     };
     let saved = performance.now();
     try {
-      for await (const { codes, labels, ...reached } of encodedBatches(options, journal)) {
+      for await (const { codes, labels, ...reached } of encodedByAll(options, journal)) {
         if (labels.length > 0) await sink.write(codes, labels);
         journal = { ...journal, ...reached };
         onProgress?.(progress());
@@ -146,16 +154,30 @@ export async function extractCodes(options: ExtractOptions): Promise<ExtractProg
   return progress();
 }
 
-/** The codes of some images, and what the journal has to say when they are written. */
-interface EncodedBatch extends Pick<ExtractionJournal, "done" | "broken"> {
-  codes: Int32Array;
-  labels: Int32Array;
+/** What another than rank 0 does: it encodes its part of the images. */
+async function help(options: ExtractOptions, mpi: Mpi): Promise<ExtractProgress> {
+  const total = options.images.paths.length;
+  let reached: Pick<ExtractionJournal, "done" | "broken"> = mpi.share({ done: 0, broken: [] });
+  for await (const batch of encodedByAll(options, reached as ExtractionJournal)) reached = batch;
+  return { total, done: reached.done, broken: reached.broken.length };
 }
 
-/** Encodes what a journal leaves; the last batch is empty if nothing but broken images were left. */
+/** The codes that all processes encode, in the order of the images. */
+async function* encodedByAll(
+  options: ExtractOptions,
+  journal: ExtractionJournal,
+): AsyncGenerator<EncodedBatch, void, void> {
+  const { mpi = alone, batch = 32 } = options;
+  const perBatch = Math.max(1, Math.floor(batch / VIEWS[journal.augmentation]));
+  const own = encodedBatches(options, journal, perBatch);
+  yield* mpi.size === 1 ? own : inOrder(mpi, own, journal.broken, options.images.paths.length);
+}
+
+/** Encodes the images that a journal leaves to this process; the last batch is empty if they all were broken. */
 async function* encodedBatches(
-  { images, encode, size, grid, vocabulary, batch = 32, signal, ...options }: ExtractOptions,
+  { images, encode, size, grid, vocabulary, signal, mpi = alone, ...options }: ExtractOptions,
   { done, broken: brokenBefore, augmentation }: ExtractionJournal,
+  perBatch: number,
 ): AsyncGenerator<EncodedBatch, void, void> {
   const total = images.paths.length;
   if (done === total) return;
@@ -165,11 +187,12 @@ async function* encodedBatches(
   const { workers, strict, onBroken = warnOfBroken } = options;
   const batches = loadImages(images, {
     size,
-    batch: Math.max(1, Math.floor(batch / views)),
+    batch: perBatch,
     augmentation,
     shuffle: false,
     epochs: 1,
     start: { epoch: 0, place: done },
+    isOwn: (index) => Math.floor((index - done) / perBatch) % mpi.size === mpi.rank,
     workers,
     strict,
     onBroken(image) {
@@ -195,11 +218,13 @@ async function* encodedBatches(
     yield {
       codes: checkedIntegers(codes, vocabulary, "token", where),
       labels,
+      indices,
       done: position.epoch > 0 ? total : position.place,
       broken: [...broken],
     };
   }
-  yield { codes: new Int32Array(), labels: new Int32Array(), done: total, broken };
+  const none = { codes: new Int32Array(), labels: new Int32Array(), indices: new Uint32Array() };
+  yield { ...none, done: total, broken };
 }
 
 /** A text that differs wherever the images or their order do. */

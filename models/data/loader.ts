@@ -51,6 +51,8 @@ export interface LoadOptions {
   prefetch?: number;
   /** Whether a broken image is an error; by default it is reported and skipped. */
   strict?: boolean;
+  /** Which images are loaded, by their number; by default all. */
+  isOwn?(index: number): boolean;
   /** What is told of broken images; by default they go to `console.warn`. */
   onBroken?(image: BrokenImage): void;
 }
@@ -89,7 +91,7 @@ export async function* loadImages(
   folder: ImageFolder,
   options: LoadOptions,
 ): AsyncGenerator<ImageBatch, void, void> {
-  const { size, batch, augmentation, strict, onBroken, workers, prefetch, ...order } =
+  const { size, batch, augmentation, strict, onBroken, workers, prefetch, isOwn, ...order } =
     checkedOptions(options);
   const valuesPerImage = VIEWS[augmentation] * size * size * 3;
   using pool = openDecodePool(workers);
@@ -99,6 +101,7 @@ export async function* loadImages(
     while (pending.length < batch * (1 + prefetch)) {
       const { value: example, done } = coming.next();
       if (done) return;
+      if (!isOwn(example.index)) continue;
       const result = startDecoding(pool, folder, example, { size, augmentation, seed: order.seed });
       pending.push({ example, result });
     }
@@ -179,6 +182,7 @@ function checkedOptions(options: LoadOptions) {
     workers: options.workers ?? Math.min(Math.max(availableCores() - 1, 1), 16),
     prefetch: options.prefetch ?? 2,
     strict: options.strict ?? false,
+    isOwn: options.isOwn ?? (() => true),
     onBroken: options.onBroken ?? warnOfBroken,
   };
   const { size, batch, workers, prefetch, augmentation } = checked;

@@ -1,7 +1,9 @@
 /** Evaluation of samples against reference images, by the measures of ADM's suite. */
 import { ensureDevice } from "../../lib/device.ts";
+import { alone, type Mpi } from "../../lib/distributed/mpi.ts";
 import { openNpz, writeNpz } from "../../lib/formats/npz.ts";
 import type { FeatureExtractor } from "./features.ts";
+import { featuresOf } from "./features_in_turn.ts";
 import { type FolderOptions, type ImageSet, openImages } from "./images.ts";
 import { addProbabilities, inceptionScore, noScore, type ScoreSums } from "./inception_score.ts";
 import { type FeatureRows, precisionAndRecall } from "./precision_recall.ts";
@@ -42,6 +44,8 @@ export interface EvaluateOptions extends FolderOptions {
   readonly splitSize?: number;
   /** Neighbors in precision and recall (default 3). */
   readonly neighbors?: number;
+  /** The processes that share the work, all of which call this; by default this one alone. */
+  readonly mpi?: Mpi;
   /** Told after each batch. */
   onProgress?(progress: EvaluationProgress): void;
 }
@@ -141,13 +145,13 @@ export async function evaluate(options: EvaluateOptions): Promise<Evaluation> {
 /** Runs the extractor over a set of images. */
 async function describeImages(
   images: ImageSet,
-  { features, batchSize = 64, splitSize, onProgress }: EvaluateOptions,
+  { features, batchSize = 64, splitSize, onProgress, mpi = alone }: EvaluateOptions,
   stage: "reference" | "samples",
 ): Promise<Described> {
   let described: Described | undefined;
   let done = 0;
-  for await (const batch of images.batches(batchSize)) {
-    const { pooled, spatial, probabilities } = await features.extract(batch);
+  for await (const batch of featuresOf(images.batches(batchSize), features, mpi)) {
+    const { pooled, spatial, probabilities } = batch;
     const size = pooled.length / batch.count;
     described ??= {
       rows: { size, data: new Float32Array(images.count * size) },

@@ -1,0 +1,112 @@
+/** Training on the processes of a job: what they do together, and which part of the work is whose. */
+import { currentDevice } from "../../lib/device.ts";
+import type { Mpi } from "../../lib/distributed/mpi.ts";
+import { overlappedSums } from "../../lib/distributed/overlap.ts";
+import { broadcastParameters } from "../../lib/distributed/parallel.ts";
+import type { SharedStep } from "./accumulate.ts";
+import type { TrainingState } from "./step.ts";
+
+/**
+ * How a process takes part in the steps of all: its sums of gradients are added to those of the others while the device
+ * computes the rest.
+ *
+ * @param mpi The processes.
+ * @returns What a step is made with; undefined for a process alone.
+ * @throws {Error} If the processes do not all compute on the same kind of device: their gradients would be ready in
+ * another order.
+ */
+export function sharedStep<P>(mpi: Mpi): SharedStep<P> | undefined {
+  const { rank, size } = mpi;
+  if (size === 1) return undefined;
+  const devices = mpi.gather(currentDevice().name);
+  const other = devices.findIndex((name) => name !== devices[0]);
+  if (other > 0) {
+    throw new Error(
+      `train: expected all ranks on the same device but found rank 0 on ${devices[0]} and ` +
+        `rank ${other} on ${devices[other]}`,
+    );
+  }
+  const { early, begin, finish } = overlappedSums(mpi);
+  return { rank, size, early, begin, reduce: finish };
+}
+
+/** Where a training begins. */
+export interface Start<P, Buffers> {
+  readonly state: TrainingState<P, Buffers>;
+  /** Steps made. */
+  readonly step: number;
+}
+
+/**
+ * The state that rank 0 begins with, in all processes.
+ *
+ * @param mpi The processes.
+ * @param own Rank 0: its state and step; others: any state of the same structure.
+ * @returns The same state in every process, bit by bit.
+ */
+export async function sharedStart<P, Buffers>(
+  mpi: Mpi,
+  own: Start<P, Buffers>,
+): Promise<Start<P, Buffers>> {
+  return { step: mpi.share(own.step), state: await broadcastParameters(mpi, own.state) };
+}
+
+/** Whether it is so in any of the processes. */
+export function inAny(mpi: Mpi, isSo: boolean): boolean {
+  if (mpi.size === 1) return isSo;
+  const count = Float32Array.of(Number(isSo));
+  mpi.allreduce(count, "sum");
+  return count[0]! > 0;
+}
+
+/**
+ * Lets rank 0 do what is done once for all, while the others wait.
+ *
+ * @param mpi The processes.
+ * @param work What is to be done.
+ */
+export async function once(mpi: Mpi, work: () => Promise<void>): Promise<void> {
+  if (mpi.rank === 0) await work();
+  mpi.barrier();
+}
+
+/**
+ * Lets rank 0 do something before the others do, which then find what it has made.
+ *
+ * @param mpi The processes.
+ * @param work What is to be done in each.
+ * @returns The result of each.
+ */
+export async function firstAlone<T>(mpi: Mpi, work: () => Promise<T>): Promise<T> {
+  if (mpi.rank > 0) mpi.barrier();
+  const result = await work();
+  if (mpi.rank === 0) mpi.barrier();
+  return result;
+}
+
+/** Why a process ends its training that was not asked to: another one was. */
+export class StoppedElsewhere extends Error {
+  override name = "StoppedElsewhere";
+}
+
+/**
+ * The part of a list that is a process's own: one after another, of lengths that differ by one at most.
+ *
+ * @param mpi The process among the others.
+ * @param count The length of the list.
+ * @returns The part's first index and that behind its last.
+ *
+ * @example
+ * ```ts
+ * import { assertEquals } from "@std/assert";
+ * import { ownRange } from "./ranks.ts";
+ *
+ * assertEquals(ownRange({ rank: 1, size: 3 }, 10), [3, 6]);
+ * ```
+ */
+export function ownRange(
+  { rank, size }: Pick<Mpi, "rank" | "size">,
+  count: number,
+): [first: number, end: number] {
+  return [Math.floor(count * rank / size), Math.floor(count * (rank + 1) / size)];
+}
