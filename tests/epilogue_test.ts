@@ -115,7 +115,7 @@ for (const { name, shapes, run, kernels } of cases) {
   testOnDevices(`the end of a matrix product: ${name}`, async (device) => {
     await assertAgree(run, shapes, device);
     const { steps } = planOf((...x) => run(...x), shapes.map((shape) => placeholder(shape)));
-    if (device.name === "wasm") assertEquals(steps.map((step) => step.name), kernels);
+    if (device.name !== "reference") assertEquals(steps.map((step) => step.name), kernels);
   });
   testOnDevices(`its gradients: ${name}`, async (device) => {
     const loss = (x: Tensor[]) =>

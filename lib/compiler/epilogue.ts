@@ -56,7 +56,7 @@ export function fuseEpilogues(graph: Canonical, fused: Fused, limits: EpilogueLi
         epilogue.writes.length + loops.writes.length;
       if (buffers > limits.buffersPerKernel) continue;
       const part = epiloguePart(loops, made, [...reads], epilogue.writes.length);
-      if (!part || (reach === "element" && part.span > 1)) continue;
+      if (!part || !isWithin(part, reach, made.shape.at(-1) ?? 1)) continue;
       epilogue.groups.push(group);
       epilogue.parts.push(part);
       epilogue.reads.splice(0, Infinity, ...reads);
@@ -73,6 +73,12 @@ export function fuseEpilogues(graph: Canonical, fused: Fused, limits: EpilogueLi
     kernel.epilogue = epilogue;
   }
   return { ...fused, owners: fused.owners.filter((owner) => !gone.has(owner)), ownerOf };
+}
+
+/** Whether a part reads no more of the matrix than a kernel has at hand. */
+function isWithin({ span, start }: EpiloguePart, reach: "element" | number | "row", width: number) {
+  if (span === 1 || reach === "row") return true;
+  return reach !== "element" && reach % span === 0 && start % reach === 0 && width % reach === 0;
 }
 
 /** Who reads each value that has a buffer, in the order of the program. */

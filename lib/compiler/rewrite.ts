@@ -8,6 +8,8 @@ export interface RewriteRules {
   variable(index: number, length: number): Expr;
   /** The slot of a load. */
   slot?(slot: number): number;
+  /** The index of a load from a slot, out of the rewritten one. */
+  index?(slot: number, index: Expr): Expr;
 }
 
 /**
@@ -29,7 +31,7 @@ export interface RewriteRules {
  */
 export function rewriter(
   e: ExprBuilder,
-  { variable, slot = (same) => same }: RewriteRules,
+  { variable, slot = (same) => same, index = (_, same) => same }: RewriteRules,
 ): (x: Expr) => Expr {
   const done = new Map<Expr, Expr>();
   const make = (x: Expr): Expr => {
@@ -40,7 +42,7 @@ export function rewriter(
       case "variable":
         return variable(x.value, x.max + 1);
       case "load":
-        return e.load(slot(x.value), x.dtype, args[0]!);
+        return e.load(slot(x.value), x.dtype, index(x.value, args[0]!));
       case "reduced":
         return e.reduced(x.value, x.dtype);
       case "cast":

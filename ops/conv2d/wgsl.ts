@@ -54,7 +54,8 @@ export function conv2dWgsl(spec: KernelSpec, target: WgslTarget): WgslDispatch[]
     rows: outputs,
     columns: batch * pixels,
     depth,
-    bindings: [input("x", 0, x), input("w", 1, w), output("y", y)],
+    bindings: [input("x", 0, x), input("w", 1, w)],
+    results: [output("y", y)],
     functions: `${pixelFunction("x", x)}
 fn pixel(k: i32, n: i32) -> f32 {
 ${split("k", w.shape.slice(1), ["channel", "i", "j"])}${
@@ -85,7 +86,8 @@ export function conv2dInputGradientWgsl(spec: KernelSpec, target: WgslTarget): W
     rows: channels,
     columns: batch * pixels,
     depth: outputs * taps,
-    bindings: [input("dy", 0, dy), input("w", 1, w), output("dx", dx)],
+    bindings: [input("dy", 0, dy), input("w", 1, w)],
+    results: [output("dx", dx)],
     functions: `${pixelFunction("dy", dy)}
 fn pixel(k: i32, n: i32) -> f32 {
 ${split("k", [outputs, kernelHeight, kernelWidth], ["channel", "i", "j"])}${
@@ -133,7 +135,8 @@ export function conv2dWeightGradientWgsl(spec: KernelSpec, target: WgslTarget): 
     rows: outputs,
     columns,
     depth: batch * pixels,
-    bindings: [input("x", 0, x), input("dy", 1, dy), output("dw", dw)],
+    bindings: [input("x", 0, x), input("dy", 1, dy)],
+    results: [output("dw", dw)],
     functions: `${pixelFunction("x", x)}
 fn slope(m: i32, k: i32) -> f32 {
   return f32(dy[(k / ${pixels} * ${outputs} + m) * ${pixels} + k % ${pixels}]);

@@ -60,8 +60,8 @@ export function linearCrossEntropyWgsl(spec: KernelSpec, target: WgslTarget): Wg
     bindings: [
       binding("x", "input", 0, x.dtype),
       binding("w", "input", 1, w.dtype),
-      binding("parts", "scratch", 0, "f32"),
     ],
+    results: [binding("parts", "scratch", 0, "f32")],
     left: { along: "depth", element: (m, k) => `f32(x[${m} * ${width} + ${k}])` },
     right: { along: "depth", element: (n, k) => `f32(w[${n} * ${width} + ${k}])` },
     store: {
@@ -193,11 +193,13 @@ export function linearCrossEntropyGradientWgsl(
     bindings: [
       binding("x", "input", 0, x.dtype),
       binding("w", "input", 1, w.dtype),
+      progress,
+    ],
+    results: [
       binding("targets", "input", 2, targets.dtype),
       binding("logsumexp", "input", 3, logsumexp.dtype),
       binding("dloss", "input", 4, dloss.dtype),
       { ...slopes, access: "read_write" },
-      progress,
     ],
     left: { along: "depth", element: (m, k) => `f32(x[${m} * ${width} + ${k}])` },
     right: {
@@ -219,12 +221,8 @@ export function linearCrossEntropyGradientWgsl(
     columns: width,
     depth: size,
     prologue,
-    bindings: [
-      slopes,
-      binding("w", "input", 1, w.dtype),
-      wide ? binding(total, "scratch", 2, "f32") : binding(total, "output", 0, "f32"),
-      progress,
-    ],
+    bindings: [slopes, binding("w", "input", 1, w.dtype), progress],
+    results: [wide ? binding(total, "scratch", 2, "f32") : binding(total, "output", 0, "f32")],
     left: { along: "depth", element: (m, k) => `slopes[${m} * ${size} + ${k}]` },
     right: {
       along: "side",
@@ -242,12 +240,8 @@ export function linearCrossEntropyGradientWgsl(
     columns: width,
     depth: rows,
     prologue,
-    bindings: [
-      slopes,
-      binding("x", "input", 0, x.dtype),
-      binding("dw", "output", 1, dw.dtype),
-      progress,
-    ],
+    bindings: [slopes, binding("x", "input", 0, x.dtype), progress],
+    results: [binding("dw", "output", 1, dw.dtype)],
     left: { along: "side", element: (m, k) => `slopes[${k} * ${size} + ${m}]` },
     right: { along: "side", element: (n, k) => `f32(x[${k} * ${width} + ${n}])` },
     store: (m, n, value) =>

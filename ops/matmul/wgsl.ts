@@ -7,6 +7,7 @@ import {
   type NamedBinding,
   unflatten,
 } from "../../lib/backends/webgpu/kernel_wgsl.ts";
+import { epilogueWgsl } from "../../lib/backends/webgpu/epilogue_wgsl.ts";
 import { sizeOf } from "../../lib/shape.ts";
 
 function sizesOf({ inputs: [a], outputs: [output] }: KernelSpec) {
@@ -30,8 +31,18 @@ export function matmulWgsl(spec: KernelSpec, target: WgslTarget): WgslDispatch[]
       { shape, strides: strides.slice(0, -2), offset },
       unflatten("z", shape.slice(0, -2)),
     );
-  const stored = output.dtype === "f16" ? "f16" : "";
-  const at = (m: string, n: string) => `(z * ${rows} + ${m}) * ${columns} + ${n}`;
+  const epilogue = epilogueWgsl(spec);
+  const keeps = epilogue?.keeps ?? true;
+  const c: NamedBinding = {
+    ...{ name: "c", operand: "output", index: 0, access: "read_write", dtype: output.dtype },
+  };
+  /** Stores a value of the output's type, and ends it. */
+  const store = (m: string, n: string, value: string, vector: boolean) => {
+    const row = `(z * ${rows} + ${m})`, at = `${row} * ${columns} + ${n}`;
+    const stored = `${vector ? `vec4<${output.dtype}>` : output.dtype}(${value})`;
+    return (keeps ? `c[${vector ? `(${at}) / 4` : at}] = ${stored}; ` : "") +
+      (epilogue?.store(row, n, stored, vector) ?? "");
+  };
   const scratch = gemmScratch({ batch, rows, columns, depth });
 
   return gemmWgsl({
@@ -40,16 +51,18 @@ export function matmulWgsl(spec: KernelSpec, target: WgslTarget): WgslDispatch[]
     bindings: [
       { ...binding("a", 0, a), vectors: left.vector !== undefined },
       { ...binding("b", 1, b), vectors: right.vector !== undefined },
-      { name: "c", operand: "output", index: 0, access: "read_write", dtype: output.dtype },
     ],
+    results: [...keeps ? [c] : [], ...epilogue?.bindings ?? []],
+    resultFunctions: epilogue?.functions ?? "",
     prologue: `  let a_start = ${start(a)};\n  let b_start = ${start(b)};`,
     left,
     right,
-    store: (m, n, value) => `c[${at(m, n)}] = ${stored}(${value});`,
+    store: (m, n, value) => store(m, n, value, false),
     ...(columns % 4 === 0 && {
       vectorStore: {
         binding: "c",
-        store: (m, n, value) => `c[(${at(m, n)}) / 4] = vec4<${output.dtype}>(${value});`,
+        always: epilogue?.inVectors ?? false,
+        store: (m, n, value) => store(m, n, value, true),
       },
     }),
     ...(scratch.length > 0 && {

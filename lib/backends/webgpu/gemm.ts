@@ -21,7 +21,10 @@ export interface Gemm {
   readonly rows: number;
   readonly columns: number;
   readonly depth: number;
+  /** What the factors are read from. */
   readonly bindings: readonly NamedBinding[];
+  /** What the stores read and write besides. */
+  readonly results: readonly NamedBinding[];
   /** Lines before the product, where `z` is the number in the batch. */
   readonly prologue?: string;
   /** The left factor, whose elements are (row, depth). */
@@ -36,10 +39,13 @@ export interface Gemm {
    */
   readonly vectorStore?: {
     readonly binding: string;
+    /** Whether elements alone cannot be stored. */
+    readonly always?: boolean;
     store(m: string, n: string, value: string): string;
   };
-  /** WGSL functions that the expressions call. */
+  /** WGSL functions that the factors' expressions call, and those that the stores call. */
   readonly functions?: string;
+  readonly resultFunctions?: string;
   /** A scratch buffer for `gemmScratch` bytes, with which the depth may be cut into parts. */
   readonly parts?: NamedBinding;
 }
@@ -92,9 +98,9 @@ export function storeOf({ name, store }: Gemm) {
   return store;
 }
 
-/** The bindings of a shader that stores vectors, or does not. */
-export function bindingsOf({ bindings, vectorStore }: Gemm, inVectors: boolean): NamedBinding[] {
-  return bindings.map((binding) =>
+/** The bindings of stores in vectors, or not. */
+export function resultsOf({ results, vectorStore }: Gemm, inVectors: boolean): NamedBinding[] {
+  return results.map((binding) =>
     inVectors && binding.name === vectorStore?.binding ? { ...binding, vectors: true } : binding
   );
 }
@@ -163,8 +169,9 @@ export function gemmVariants(gemm: Gemm, device: GemmDevice): GemmVariant[] {
     return [{ kind: "tiled", tile: { ...across, depth: depthOfTile }, parts: 1 }];
   }
   const found: { variant: GemmVariant; cost: number }[] = [];
-  if (Math.min(rows, columns) <= skinnyRows) {
-    const { along } = rows <= columns ? gemm.right : gemm.left;
+  const transposes = rows > columns;
+  if (Math.min(rows, columns) <= skinnyRows && !(transposes && gemm.vectorStore?.always)) {
+    const { along } = transposes ? gemm.left : gemm.right;
     const lanes = along === "depth" ? [1, 2] : [8, 4, 16];
     const threads = [along === "depth" && depth < 512 ? 64 : 128, 64, 256];
     for (const subgroups of device.features.subgroups ? [true, false] : [false]) {

@@ -3,7 +3,7 @@
  * neighbors side by side, and the threads of a workgroup share the depth.
  */
 import type { WgslDispatch, WgslTarget } from "../../op.ts";
-import { bindingsOf, type Gemm, type GemmFactor, type GemmVariant, storeOf } from "./gemm.ts";
+import { type Gemm, type GemmFactor, type GemmVariant, resultsOf, storeOf } from "./gemm.ts";
 import { dispatchOf, flatGrid, loopBound, mainArguments, repeat } from "./kernel_wgsl.ts";
 
 /**
@@ -83,7 +83,7 @@ ${
   const [lane, share] = inDepth
     ? [`local / ${shares}`, `local % ${shares}`]
     : [`local % ${lanes}`, `local / ${lanes}`];
-  const code = `${gemm.functions ?? ""}
+  const code = `${gemm.functions ?? ""}${gemm.resultFunctions ?? ""}
 var<workgroup> sums: array<vec4<f32>, ${rows * threads}>;
 @compute @workgroup_size(${threads})
 fn main(${mainArguments}${subgroups ? ", @builtin(subgroup_size) subgroup_size: u32" : ""}) {
@@ -108,7 +108,12 @@ ${finish}
   }
 }
 `;
-  return dispatchOf(gemm.name, bindingsOf(gemm, inVectors), code, grid.workgroups);
+  return dispatchOf(
+    gemm.name,
+    [...gemm.bindings, ...resultsOf(gemm, inVectors)],
+    code,
+    grid.workgroups,
+  );
 }
 
 /** Four neighbors of a factor along the depth. */

@@ -3,7 +3,7 @@
  * the result in registers, and the next tiles are on their way while a tile is multiplied.
  */
 import type { WgslDispatch, WgslTarget } from "../../op.ts";
-import { bindingsOf, type Gemm, type GemmFactor, type GemmTile, storeOf } from "./gemm.ts";
+import { type Gemm, type GemmFactor, type GemmTile, resultsOf, storeOf } from "./gemm.ts";
 import { dispatchOf, flatGrid, loopBound, mainArguments, repeat } from "./kernel_wgsl.ts";
 
 /** Row tiles in a band: workgroups that run side by side share the tiles of both factors. */
@@ -156,7 +156,7 @@ ${next}
 ${multiply}
     workgroupBarrier();
   }`;
-  const code = `${gemm.functions ?? ""}${
+  const code = `${gemm.functions ?? ""}${parts === 1 ? gemm.resultFunctions ?? "" : ""}${
     typeof gemm.store === "function" ? "" : gemm.store.declarations
   }
 var<workgroup> left_tile: array<vec4<f32>, ${tile.buffers * tile.depth * left.stride}>;
@@ -186,8 +186,8 @@ ${finish(gemm, tile, parts)}
 }
 `;
   if (parts === 1) {
-    const bindings = bindingsOf(gemm, gemm.vectorStore !== undefined);
-    return [dispatchOf(gemm.name, bindings, code, grid.workgroups)];
+    const results = resultsOf(gemm, gemm.vectorStore !== undefined);
+    return [dispatchOf(gemm.name, [...gemm.bindings, ...results], code, grid.workgroups)];
   }
   return [
     dispatchOf(gemm.name, [...gemm.bindings, gemm.parts!], code, grid.workgroups),
@@ -249,8 +249,8 @@ function sumParts(gemm: Gemm, parts: number, target: WgslTarget): WgslDispatch {
   const scratch = { ...gemm.parts!, access: "read", vectors: span === 4 } as const;
   return dispatchOf(
     `${gemm.name} sum`,
-    [...bindingsOf(gemm, span === 4), scratch],
-    `${gemm.functions ?? ""}
+    [...resultsOf(gemm, span === 4), scratch],
+    `${gemm.resultFunctions ?? ""}
 @compute @workgroup_size(64)
 fn main(${mainArguments}) {
   ${grid.group}

@@ -1,9 +1,9 @@
 /** The matrix product that matmul, convolutions and the vocabulary's cross entropy share. */
 import type { WgslDispatch, WgslTarget } from "../../op.ts";
-import { type Gemm, type GemmVariant, gemmVariants, storeOf } from "./gemm.ts";
+import { type Gemm, type GemmVariant, gemmVariants, resultsOf, storeOf } from "./gemm.ts";
 import { skinnyGemm } from "./gemm_skinny.ts";
 import { tiledGemm } from "./gemm_tiled.ts";
-import { dispatchOf, flatGrid, loopBound, mainArguments } from "./kernel_wgsl.ts";
+import { dispatchOf, flatGrid, loopBound, mainArguments, repeat } from "./kernel_wgsl.ts";
 
 export type { Gemm, GemmEpilogue, GemmFactor, GemmTile } from "./gemm.ts";
 export { gemmScratch } from "./gemm.ts";
@@ -29,33 +29,43 @@ export function gemmWith(gemm: Gemm, variant: GemmVariant, target: WgslTarget): 
 }
 
 /** Names all that the speed of a product depends on. */
-function problemOf({ name, batch, rows, columns, depth, left, right, bindings }: Gemm): string {
+function problemOf(
+  { name, batch, rows, columns, depth, left, right, bindings, results }: Gemm,
+): string {
   const factors = [left, right].map(({ along, vector }) => `${along}${vector ? "4" : ""}`);
-  const types = bindings.map(({ dtype }) => dtype);
+  const types = [...bindings, ...results].map(({ dtype }) => dtype);
   return [name, batch, rows, columns, depth, ...factors, ...types].join(" ");
 }
 
-/** One thread for each element of the products. */
+/** One thread for each element of the products, or for four neighbors. */
 function plainGemm(gemm: Gemm, target: WgslTarget): WgslDispatch {
-  const { batch, rows, columns, depth } = gemm;
-  const elements = batch * rows * columns;
-  const grid = flatGrid(Math.ceil(elements / 64), target);
-  const code = `${gemm.functions ?? ""}
+  const { batch, rows, columns, depth, left, right, vectorStore } = gemm;
+  const span = vectorStore ? 4 : 1, threads = batch * rows * columns / span;
+  const store = vectorStore?.store ?? storeOf(gemm);
+  const grid = flatGrid(Math.ceil(threads / 64), target);
+  const columnsAt = span === 1
+    ? right.element("n", "k")
+    : right.along === "side" && right.vector
+    ? right.vector("n", "k")
+    : `vec4<f32>(${repeat(4, (c) => right.element(`(n + ${c})`, "k"), ", ")})`;
+  const wide = (x: string) => span === 1 ? x : `vec4<f32>(${x})`;
+  const code = `${gemm.functions ?? ""}${gemm.resultFunctions ?? ""}
 @compute @workgroup_size(64)
 fn main(${mainArguments}) {
   ${grid.group}
   let local = group * 64 + i32(local_index);
-  if (local >= ${elements}) { return; }
-  let z = local / ${rows * columns};
-  let m = (local / ${columns}) % ${rows};
-  let n = local % ${columns};
+  if (local >= ${threads}) { return; }
+  let z = local / ${rows * columns / span};
+  let m = (local / ${columns / span}) % ${rows};
+  let n = (local % ${columns / span}) * ${span};
 ${gemm.prologue ?? ""}
-  var sum = 0.0;
+  var sum = ${wide("0.0")};
   for (var k = 0; k < ${loopBound(depth, target)}; k++) {
-    sum = fma(${gemm.left.element("m", "k")}, ${gemm.right.element("n", "k")}, sum);
+    sum = fma(${wide(left.element("m", "k"))}, ${columnsAt}, sum);
   }
-  ${storeOf(gemm)("m", "n", "sum")}
+  ${store("m", "n", "sum")}
 }
 `;
-  return dispatchOf(gemm.name, gemm.bindings, code, grid.workgroups);
+  const results = resultsOf(gemm, span === 4);
+  return dispatchOf(gemm.name, [...gemm.bindings, ...results], code, grid.workgroups);
 }
