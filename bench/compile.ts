@@ -25,7 +25,7 @@ export async function rows(): Promise<Row[]> {
     mean: parameters(),
     variance: parameters(),
   });
-  const batch = treeMap(like, (await stage.batches())(0));
+  const batch = treeMap(like, await (await stage.batches())(0));
   const history = placeholder([1, metricNames(stage.losses).length]);
   const step = trainingStep(stage.loss, stage.losses, stage.settings);
   const samples = Array.from({ length: repetitions }, () =>

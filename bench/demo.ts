@@ -90,6 +90,7 @@ async function rowsOf(
 }
 
 async function modelRows({ model, recipe, training }: RunConfig): Promise<Row[]> {
+  if (model.kind !== "fmt") throw new TypeError(`expected an fmt but found ${model.kind}`);
   const stage = fmtStage(model, recipeName(recipe), training.batchSize);
   const params = decidedParameters(model);
   const weights = await Deno.makeTempFile({ suffix: ".safetensors" });

@@ -1,11 +1,13 @@
 /** Training steps of the project's models as contestants. */
 import { saveTree } from "../models/training/checkpoint.ts";
+import { tokensInMemory } from "../models/training/tokens.ts";
 import { modelStage } from "../models/training/model_stage.ts";
 import { firstState, type Stage } from "../models/training/loop.ts";
 import { metricNames, trainingStep } from "../models/training/step.ts";
 import { readConfig } from "../models/config/read.ts";
 import type { RunConfig, TrainingSettings } from "../models/config/schema.ts";
 import { type FmtConfig, tokenCount } from "../models/fmt/config.ts";
+import type { FmtTrainingInputs } from "../models/fmt/fmt.ts";
 import { type FmtParameters, fmtParameters } from "../models/fmt/network.ts";
 import { createParameters } from "../models/layers/parameter.ts";
 import { mul, type NestedArray, normal, parseRecipe, planOf, randomKey, zeros } from "../mod.ts";
@@ -40,20 +42,20 @@ export async function trainer<P, Batch>(
   let state = await firstState(params ? { ...stage, init: () => params } : stage);
   let history = zeros([firstSteps, columns]);
   let made = 0;
-  const train = () => {
-    ({ state, history } = step(state, history, batch(sameBatch ? 0 : made++)));
+  const train = async () => {
+    ({ state, history } = step(state, history, await batch(sameBatch ? 0 : made++)));
   };
   return {
-    plan: planOf(step, [state, history, batch(0)], { donate: [0, 1] }),
+    plan: planOf(step, [state, history, await batch(0)], { donate: [0, 1] }),
     contestant: {
       name: "tessera",
       async result() {
-        for (let i = 0; i < firstSteps; i++) train();
+        for (let i = 0; i < firstSteps; i++) await train();
         return (await history.data() as Float32Array).filter((_, i) => i % columns === 0);
       },
       async run() {
         const start = performance.now();
-        train();
+        await train();
         await finished();
         return performance.now() - start;
       },
@@ -75,6 +77,7 @@ export function fmtStage(model: FmtConfig, recipe: string, batchSize: number) {
   const count = 4 * batchSize;
   const run: RunConfig = {
     ...config,
+    data: { source: "shapes", size: 28, count, classes: model.classes },
     model: { ...model, embeddingDropout: 0, residualDropout: 0, ffnDropout: 0 },
     recipe: parseRecipe(recipe),
     training: {
@@ -87,9 +90,8 @@ export function fmtStage(model: FmtConfig, recipe: string, batchSize: number) {
   };
   const { classes, vocabulary } = model;
   const labels = Uint8Array.from({ length: count }, (_, i) => i % classes);
-  const data = { images: new Uint8Array(), labels, count, height: 0, width: 0, classes };
   const codes = randomCodes(count * tokenCount(model), vocabulary);
-  return modelStage(run, data, () => Promise.resolve(codes));
+  return modelStage(run, count, () => Promise.resolve(tokensInMemory(codes, labels)));
 }
 
 /** A training of a Fully Masked Transformer as peers are told of it. */
@@ -116,9 +118,11 @@ export async function fmtCase(
   weights: string,
 ): Promise<FmtCase> {
   await saveTree(weights, params, {});
-  const { key: _, ...inputs } = (await stage.batches())(0);
+  const { inputs } = await (await stage.batches())(0);
   const rows = await Promise.all(
-    Object.entries(inputs).map(async ([name, x]) => [name, await x.toArray()] as const),
+    Object.entries(inputs as FmtTrainingInputs).map(async ([name, x]) =>
+      [name, await x.toArray()] as const
+    ),
   );
   return { model, weights, inputs: Object.fromEntries(rows), settings: stage.settings };
 }

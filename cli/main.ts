@@ -74,7 +74,7 @@ function makeProgram(finish: (code: number) => void): Command {
     });
 
   command(program, "train", "Train a tokenizer and a model on its codes")
-    .option("--config <file|name>", `a JSON file, or ${Object.keys(namedConfigs).join(" or ")}`)
+    .option("--config <file|name>", `a JSON file, or ${Object.keys(namedConfigs).join(", ")}`)
     .option("--out <run>", "folder for checkpoints, metrics and samples")
     .option("--steps <number>", "steps of the model's training", whole(1))
     .option("--seed <number>", "seed of all that is random", whole(0))
@@ -87,7 +87,7 @@ function makeProgram(finish: (code: number) => void): Command {
     .action(train);
 
   command(program, "plan", "Print what a training will take: parameters, arithmetic, memory")
-    .argument("<config>", `a JSON file, or ${Object.keys(namedConfigs).join(" or ")}`)
+    .argument("<config>", `a JSON file, or ${Object.keys(namedConfigs).join(", ")}`)
     .option("--set <key=value>", "set a field by its dotted path; may be repeated", collect, [])
     .action(plan);
 

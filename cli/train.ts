@@ -90,7 +90,7 @@ export async function chooseConfig(options: TrainOptions): Promise<RunConfig> {
     throw new UsageError("required option '--config <file|name>' not specified");
   }
   if (!await exists(path)) {
-    const names = Object.keys(namedConfigs).join(" and ");
+    const names = Object.keys(namedConfigs).join(", ");
     throw new UsageError(`--config: no file ${path} (configurations by name are ${names})`);
   }
   try {
@@ -119,7 +119,7 @@ async function checkContinues(config: RunConfig, out: string): Promise<void> {
 function printConfig(config: RunConfig, what: "json" | "help"): void {
   if (what === "json") return console.log(JSON.stringify(config, null, 2));
   const values = new Map(treeEntries<unknown>(config));
-  for (const { path, help } of configHelp()) {
+  for (const { path, help } of configHelp(config)) {
     const value = values.has(path) ? ` = ${values.get(path)}` : "";
     console.log(`${path}${value}\n    ${help}`);
   }

@@ -27,7 +27,11 @@ export {
   diffusionHeadSchema,
   diffusionLoss,
 } from "./diffusion/head.ts";
-export { type ContinuousSampleOptions, sampleContinuous } from "./diffusion/sample.ts";
+export {
+  type ContinuousProgress,
+  type ContinuousSampleOptions,
+  sampleContinuous,
+} from "./diffusion/sample.ts";
 export { type DenoiseOptions, sampleTokens } from "./diffusion/sample_tokens.ts";
 export { fmt, type FmtConfig, type FmtInput, fmtPresets, sequenceGrid } from "./fmt/config.ts";
 export {

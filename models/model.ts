@@ -89,6 +89,9 @@ export type Model = Kinds[Kind]["config"];
 /** The kind of a model. */
 type KindOf<M extends Model> = M["kind"];
 
+/** The parameters of a model. */
+export type ParametersOf<M extends Model> = Kinds[KindOf<M>]["params"];
+
 /** What can be done with models of one kind. */
 interface Entry<M extends Model> {
   readonly schema: { parse(value: unknown): M };

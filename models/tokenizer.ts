@@ -1,14 +1,15 @@
 /** Trained tokenizers, whichever kind they are, as functions from pixels to codes. */
 import { type Tensor, tensor } from "../lib/tensor.ts";
 import { jit } from "../lib/transforms/jit.ts";
+import { imageSizeOf } from "./config/data.ts";
+import { type Tokenizer, tokenizerKind, tokenLayout } from "./kinds/tokenizer.ts";
 import { findLlamagenModel } from "./llamagen/convert.ts";
 import { encodeLlamagenImages, llamagenVqParameters } from "./llamagen/vq.ts";
 import { pixelsPerCode } from "./llamagen/vq_config.ts";
 import { loadParameters, openWeights } from "./llamagen/weights.ts";
 import { loadWeights } from "./training/checkpoints.ts";
+import { type ParametersOf, parametersOf } from "./model.ts";
 import { readRunConfig } from "./training/run.ts";
-import { tokenGrid } from "./vq/config.ts";
-import { encodeImages, vqParameters } from "./vq/vq.ts";
 
 /** A trained tokenizer. */
 export interface TrainedTokenizer {
@@ -59,25 +60,34 @@ export async function openTokenizer(path: string): Promise<TrainedTokenizer> {
 }
 
 async function ofRun(folder: string): Promise<TrainedTokenizer> {
-  const { tokenizer: model } = await readRunConfig(folder);
-  const { imageHeight, imageWidth, imageChannels } = model;
-  if (imageHeight !== imageWidth) {
+  const { tokenizer: model, data } = await readRunConfig(folder);
+  const { height, width, channels } = imageSizeOf(data);
+  if (height !== width) {
     throw new Error(
-      `openTokenizer: expected square images in ${folder} but found ${imageHeight}×${imageWidth}`,
+      `openTokenizer: expected square images in ${folder} but found ${height}×${width}`,
     );
   }
-  const params = await loadWeights(folder, "tokenizer", vqParameters(model));
-  const encode = jit((p: typeof params, images: Tensor) => encodeImages(model, p, images).codes);
-  const { height, width } = tokenGrid(model);
-  const run = inEqualBatches((images) => encode(params, images), imageChannels);
+  const { grid, scales, values } = tokenLayout(model, { height, width, channels });
+  if (values.kind !== "codes" || scales.length > 0) {
+    throw new Error(
+      `openTokenizer: expected a tokenizer with one grid of codes in ${folder} but found ${model.kind}`,
+    );
+  }
+  const kind = tokenizerKind(model);
+  const params = await loadWeights(folder, "tokenizer", parametersOf(model));
+  const encode = jit((p: ParametersOf<Tokenizer>, images: Tensor) => kind.encode(model, p, images));
+  const run = inEqualBatches(
+    (images) => encode(params as ParametersOf<Tokenizer>, images),
+    channels,
+  );
   return {
-    vocabulary: model.codes,
-    size: imageHeight,
+    vocabulary: values.vocabulary,
+    size: height,
     gridOf(size) {
-      if (size === imageHeight) return [height, width];
-      throw new RangeError(`openTokenizer: expected images of ${imageHeight} but found ${size}`);
+      if (size === height) return [grid.height, grid.width];
+      throw new RangeError(`openTokenizer: expected images of ${height} but found ${size}`);
     },
-    encode: (images, count) => run(imageChannels === 1 ? toGray(images, count) : images, count),
+    encode: (images, count) => run(channels === 1 ? toGray(images, count) : images, count),
   };
 }
 

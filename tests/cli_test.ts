@@ -17,7 +17,7 @@ Deno.test("wrong use is one clear line and exit code 2", async () => {
     [["train", "--sprint"], /unknown option '--sprint'/],
     [["train", "--config", "smoke"], /--out <run>' not specified/],
     [["train", "--out", "nowhere"], /--config <file\|name>' not specified/],
-    [["train", "--config", "no.json", "--print"], /no file no\.json .*mnist and smoke/],
+    [["train", "--config", "no.json", "--print"], /no file no\.json .*mnist, smoke/],
     [["train", "--config", "smoke", "--print", "--steps", "0"], /--steps .*at least 1/],
     [["train", "--config", "smoke", "--print", "--set", "model.width=3"], /model\.width: unknown/],
     [["train", "--config", "smoke", "--print", "--set", "model.dim=x"], /model\.dim: .*number/],

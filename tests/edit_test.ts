@@ -5,7 +5,7 @@ import { openDevice } from "../lib/device.ts";
 import { decodePng, type Image, writePng } from "../lib/formats/png.ts";
 import { tensor } from "../lib/tensor.ts";
 import { readConfig } from "../models/config/read.ts";
-import { encodeImages } from "../models/vq/vq.ts";
+import { tokenizerKind } from "../models/kinds/tokenizer.ts";
 import { editImage } from "../models/training/edit.ts";
 import { openRun, trainRun } from "../models/training/run.ts";
 import { assertMisuse, inFolder, run } from "./command_line.ts";
@@ -65,11 +65,11 @@ Deno.test("a run edits images: masks of any shape, smaller images, other classes
     const opened = await openRun(trained);
     const { config, tokenizer } = opened;
     const pixels = Float32Array.from(square.data, (value) => value / 127.5 - 1);
-    const codes = encodeImages(
+    const codes = tokenizerKind(config.tokenizer).encode(
       config.tokenizer,
       tokenizer,
       tensor(pixels, { shape: [1, 1, 8, 8] }),
-    ).codes;
+    );
     const all = await editImage(opened, { image: square, seed: 0 }, config.sampling);
     assertEquals([all.kept, all.total], [16, codes.size]);
     const ofClass = async (label: number) =>

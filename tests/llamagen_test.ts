@@ -131,7 +131,8 @@ testOnDevices(
     const tokens = await sampleGpt(model, params, {
       labels: [1, 2],
       guidance: 3,
-      guidanceInterval: 1,
+      guidanceSchedule: "interval",
+      guidanceInterval: [1, 3], // LlamaGen's cfg_interval of 1
       key: keyFromSeed(1),
       keepLogits: true,
       async onStep({ logits, known, tokens }) {

@@ -92,6 +92,60 @@ export const namedConfigs = {
     },
     sampling: { guidance: 1.5 },
   },
+  /** Its twin with a tokenizer of several scales, which are the sets: VAR. */
+  "smoke-var": {
+    data: { source: "shapes", size: 8, count: 256, classes: 4 },
+    tokenizer: {
+      kind: "multiscale-vq",
+      codes: 16,
+      encoderChannels: [8],
+      decoderChannels: [8, 8],
+      codeChannels: 4,
+      scales: [1, 2, 4],
+      refinements: 1,
+    },
+    tokenizerTraining: { steps: 20, batchSize: 8, checkpointEvery: 10 },
+    model: { dim: 16, heads: 2, encoderLayers: 1, decoderLayers: 1, ffnMultiple: 16 },
+    training: { steps: 20, batchSize: 8, learningRate: 2e-3, checkpointEvery: 10 },
+    sampling: { perClass: 2 },
+  },
+  /** Its twin with continuous tokens. */
+  "smoke-continuous": {
+    data: { source: "shapes", size: 8, count: 256, classes: 4 },
+    tokenizer: {
+      kind: "autoencoder",
+      encoderChannels: [8],
+      decoderChannels: [8, 8],
+      channels: 4,
+    },
+    tokenizerTraining: { steps: 20, batchSize: 8, checkpointEvery: 10 },
+    model: {
+      kind: "continuous-fmt",
+      dim: 16,
+      heads: 2,
+      encoderLayers: 1,
+      decoderLayers: 1,
+      ffnMultiple: 16,
+      head: { width: 16, layers: 1, steps: 20 },
+    },
+    recipe: "random-4-random",
+    training: { steps: 20, batchSize: 8, learningRate: 2e-3, checkpointEvery: 10 },
+    sampling: { steps: 4, noiseSteps: 4, perClass: 2 },
+  },
+  /** Its twin with a decoder alone. */
+  "smoke-ar": {
+    data: { source: "shapes", size: 8, count: 256, classes: 4 },
+    tokenizer: {
+      codes: 16,
+      encoderChannels: [8],
+      decoderChannels: [8, 8],
+      codeChannels: 4,
+    },
+    tokenizerTraining: { steps: 20, batchSize: 8, checkpointEvery: 10 },
+    model: { kind: "llamagen-gpt", dim: 16, heads: 2, layers: 2, ffnMultiple: 16 },
+    training: { steps: 20, batchSize: 8, learningRate: 2e-3, checkpointEvery: 10 },
+    sampling: { perClass: 2 },
+  },
 } as const satisfies Record<string, RunInput>;
 
 /** Name of a configuration. */

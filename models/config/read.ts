@@ -1,15 +1,27 @@
 /** Reading configurations of runs: by name, from plain data, with fields set by their dotted paths. */
 import { z } from "npm:zod@4.6.7";
-import { tokenGrid, vqSchema } from "../vq/config.ts";
+import { modelKind, type TokenModel } from "../kinds/model.ts";
+import {
+  type ImageSize,
+  type Tokenizer,
+  tokenizerKind,
+  type TokenLayout,
+  tokenLayout,
+} from "../kinds/tokenizer.ts";
+import type { RecipeInput } from "../sar/recipe.ts";
+import { isObject } from "./by_field.ts";
+import { dataSchema, imageSizeOf } from "./data.ts";
 import { type ConfigName, namedConfigs } from "./named.ts";
-import { type RunConfig, runSchema } from "./schema.ts";
+import { presetFields, presetHelp } from "./presets.ts";
+import { type RunConfig, runSchema, tokenizerSchema } from "./schema.ts";
 
 /** Plain data, such as a file of JSON holds. */
 type Json = Record<string, unknown>;
 
 /**
- * Reads the configuration of a run. Sizes of the tokenizer's images and the model's `vocabulary`, `classes` and
- * `grid` follow from the other fields where they are left out.
+ * Reads the configuration of a run. The sizes of the tokenizer's images, the model's `vocabulary`, `classes` and `grid`,
+ * and what else goes with a kind, follow from the other fields where they are left out. `preset` in `model` and
+ * `tokenizer` stands for the fields of a size with a name.
  *
  * @param input Any of the fields of {@link RunConfig}, or the name of a configuration.
  * @param settings Fields to set, as `path=value`: a dotted path, and JSON or else a text.
@@ -23,7 +35,7 @@ type Json = Record<string, unknown>;
  * import { readConfig } from "./read.ts";
  *
  * const config = readConfig("smoke", ["model.dim=32", "recipe=ar"]);
- * assertEquals([config.model.dim, config.model.vocabulary, config.recipe.sets], [32, 16, "N"]);
+ * assertEquals([config.model.dim, config.model.classes, config.recipe.sets], [32, 4, "N"]);
  * assertThrows(() => readConfig("smoke", ["model.width=3"]), RangeError, "model.width");
  * ```
  */
@@ -31,13 +43,13 @@ export function readConfig(input: unknown, settings: readonly string[] = []): Ru
   if (typeof input === "string") {
     if (!Object.hasOwn(namedConfigs, input)) {
       throw new RangeError(
-        `expected a configuration of ${Object.keys(namedConfigs).join(", ")} but found ${input}`,
+        `expected one of ${Object.keys(namedConfigs).join(", ")} but found ${input}`,
       );
     }
     input = namedConfigs[input as ConfigName];
   }
   if (!isObject(input)) throw new RangeError(`expected an object with fields but found ${input}`);
-  const fields = structuredClone(input);
+  const fields = withPresets(structuredClone(input));
   for (const setting of settings) setField(fields, setting);
   const parsed = runSchema.safeParse(withSizes(fields));
   if (parsed.success) return parsed.data;
@@ -60,7 +72,20 @@ function setField(fields: Json, setting: string): void {
     }
     place = inner as Json;
   }
-  place[last] = parseValue(text);
+  const value = parseValue(text);
+  if (last === "preset") Object.assign(place, presetFields(path, value));
+  else place[last] = value;
+}
+
+/** Puts the fields of a preset where it stands; those beside it win. */
+function withPresets(fields: Json): Json {
+  return Object.fromEntries(
+    Object.entries(fields).map(([name, value]) => {
+      if (!isObject(value) || value.preset === undefined) return [name, value];
+      const { preset, ...own } = value;
+      return [name, { ...presetFields(`${name}.preset`, preset), ...own }];
+    }),
+  );
 }
 
 function parseValue(text: string): unknown {
@@ -71,25 +96,48 @@ function parseValue(text: string): unknown {
   }
 }
 
-/** Fills in sizes that follow from other fields; what is no valid input is left to the schema. */
+/** Fills in what follows from other fields; what is no valid input is left to the schema. */
 function withSizes(fields: Json): Json {
-  const { data = {}, tokenizer = {}, model = {} } = fields;
-  if (!isObject(data) || !isObject(tokenizer) || !isObject(model)) return fields;
-  const side = data.size ?? 28;
-  const images = { ...fields, tokenizer: { imageHeight: side, imageWidth: side, ...tokenizer } };
-  const checked = vqSchema.safeParse(images.tokenizer);
+  const data = dataSchema.safeParse(fields.data ?? {});
+  const { tokenizer = {}, model = {}, sampling = {} } = fields;
+  if (!data.success || !isObject(tokenizer) || !isObject(model) || !isObject(sampling)) {
+    return fields;
+  }
+  const ofTokenizer = tokenizerKind({ kind: (tokenizer.kind ?? "vq") as Tokenizer["kind"] });
+  const ofModel = modelKind({ kind: (model.kind ?? "fmt") as TokenModel["kind"] });
+  if (!ofTokenizer || !ofModel) return fields;
+  const image = imageSizeOf(data.data);
+  const images = { ...fields, tokenizer: merge(ofTokenizer.fit(image), tokenizer) };
+  const checked = tokenizerSchema.safeParse(images.tokenizer);
   if (!checked.success) return images;
-  const sizes = {
-    vocabulary: checked.data.codes,
-    classes: data.classes ?? 10,
-    grid: tokenGrid(checked.data),
+  const layout = layoutOrNone(checked.data, image);
+  if (!layout) return images;
+  const recipe = ofModel.recipe(layout, fields.recipe as RecipeInput | undefined);
+  return {
+    ...images,
+    model: merge(ofModel.fit(layout, data.data.classes), model),
+    ...(recipe === undefined ? {} : { recipe }),
+    sampling: { ...ofModel.sampling(layout), ...sampling },
   };
-  const grid = isObject(model.grid) ? { ...sizes.grid, ...model.grid } : model.grid ?? sizes.grid;
-  return { ...images, model: { ...sizes, ...model, grid } };
 }
 
-function isObject(value: unknown): value is Json {
-  return typeof value === "object" && value !== null && !Array.isArray(value);
+/** The tokens of an image, unless none fit it, which the schema says better. */
+function layoutOrNone(tokenizer: Tokenizer, image: ImageSize): TokenLayout | undefined {
+  try {
+    return tokenLayout(tokenizer, image);
+  } catch {
+    return undefined;
+  }
+}
+
+/** Fields over others, nested ones field by field. */
+function merge(under: Json, over: Json): Json {
+  const merged = { ...under, ...over };
+  for (const [name, value] of Object.entries(over)) {
+    const below = under[name];
+    if (isObject(value) && isObject(below)) merged[name] = merge(below, value);
+  }
+  return merged;
 }
 
 /** `training.steps: expected a number > 0`. */
@@ -110,36 +158,63 @@ export interface FieldHelp {
 }
 
 /**
- * The help of every field that a configuration has.
+ * The help of the fields that a configuration has, or may have.
  *
+ * @param config Of which the kinds of data, tokenizer and model count; without, the fields of all kinds.
  * @returns Paths in the order of the schema, with a sentence each.
  *
  * @example
  * ```ts
  * import { assert } from "@std/assert";
- * import { configHelp } from "./read.ts";
+ * import { configHelp, readConfig } from "./read.ts";
  *
  * const fields = configHelp();
- * assert(fields.some(({ path }) => path === "training.learningRate"));
+ * assert(fields.some(({ path }) => path === "model.encoderLayers"));
  * assert(fields.every(({ help }) => help !== ""));
+ * const own = configHelp(readConfig({ model: { kind: "llamagen-gpt" } }));
+ * assert(!own.some(({ path }) => path === "model.encoderLayers"));
  * ```
  */
-export function configHelp(): FieldHelp[] {
-  const fields: FieldHelp[] = [];
+export function configHelp(config?: RunConfig): FieldHelp[] {
+  const helps = new Map<string, Set<string>>();
+  const add = (path: string, help: string) => {
+    if (!helps.has(path)) helps.set(path, new Set());
+    helps.get(path)!.add(help);
+  };
   const visit = (schema: JsonSchema, path: string) => {
-    if (path !== "" && (schema.properties === undefined || path === "recipe")) {
-      fields.push({ path, help: schema.description ?? "" });
-      return;
+    const { properties, oneOf, description = "" } = schema;
+    if (oneOf && path !== "recipe") {
+      const isOwn = (option: JsonSchema) => {
+        const found = config?.[path as "data" | "tokenizer" | "model"] as Json | undefined;
+        return !found || kindFields.every((field) => found[field] === kindOf(option, field));
+      };
+      return oneOf.filter(isOwn).forEach((option) => visit(option, path));
     }
-    for (const [name, inner] of Object.entries(schema.properties ?? {})) {
+    if (path !== "" && (properties === undefined || path === "recipe")) {
+      return add(
+        path,
+        schema.const === undefined ? description : `${schema.const}: ${description}`,
+      );
+    }
+    for (const [name, inner] of Object.entries(properties ?? {})) {
       visit(inner, path === "" ? name : `${path}.${name}`);
     }
+    for (const help of presetHelp(path)) add(`${path}.preset`, help);
   };
   visit(z.toJSONSchema(runSchema, { io: "input", unrepresentable: "any" }) as JsonSchema, "");
-  return fields;
+  return [...helps].map(([path, help]) => ({ path, help: [...help].join("; ") }));
+}
+
+/** Fields that tell kinds apart. */
+const kindFields = ["kind", "source"];
+
+function kindOf(option: JsonSchema, field: string): unknown {
+  return option.properties?.[field]?.const;
 }
 
 interface JsonSchema {
   readonly description?: string;
+  readonly const?: unknown;
   readonly properties?: Readonly<Record<string, JsonSchema>>;
+  readonly oneOf?: readonly JsonSchema[];
 }

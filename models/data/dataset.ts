@@ -1,9 +1,9 @@
 // What a dataset of labeled images is, and the order in which training goes through one.
 import { foldIn, keyFromSeed, permutation } from "../../lib/random/threefry.ts";
 
-/** Gray images of one size with a class each. */
+/** Images of one size with a class each. */
 export interface ImageDataset {
-  /** Pixels 0..255, `[count, height, width]` in row-major order. */
+  /** Pixels 0..255, `[count, height, width, channels]` in row-major order. */
   images: Uint8Array;
   /** The class of each image, `[count]`, in 0..classes-1. */
   labels: Uint8Array;
@@ -13,6 +13,8 @@ export interface ImageDataset {
   height: number;
   /** Columns of pixels of an image. */
   width: number;
+  /** Values of a pixel: 1 for gray (the default), 3 for RGB. */
+  channels?: number;
   /** Number of classes. */
   classes: number;
 }

@@ -149,7 +149,17 @@ export function autoencoderLoss(
   images: Tensor,
   key: Tensor,
 ): Tensor {
+  return mean(square(sub(codeContinuous(model, params, images, key), images)));
+}
+
+/** Encodes and decodes images [B, C, H, W] for training, noise added to the tokens. */
+export function codeContinuous(
+  model: AutoencoderConfig,
+  params: Convolutions,
+  images: Tensor,
+  key: Tensor,
+): Tensor {
   const tokens = encodeTokens(model, params, images);
   const noised = add(tokens, mul(normal(key, tokens.shape), model.noise));
-  return mean(square(sub(decodeTokens(model, params, noised), images)));
+  return decodeTokens(model, params, noised);
 }

@@ -194,6 +194,7 @@ export function continuousLoss(
  * @param tokens Tokens of B images by grid index [B·N·C].
  * @param labels Class ids [B], some replaced by the null class (`dropLabels`).
  * @param key The random key of this step.
+ * @param firstImage Number of the first image, of a part of a batch.
  * @returns Inputs whose shapes depend on recipe, grid and batch size only.
  * @throws {TypeError} If the tokens are not those of whole images, or the recipe does not fit.
  */
@@ -203,10 +204,11 @@ export function continuousInputs(
   tokens: Float32Array,
   labels: ArrayLike<number>,
   key: Key,
+  firstImage = 0,
 ): ContinuousDrawnInputs {
   const { channels } = model.head;
   const rows = Int32Array.from({ length: tokens.length / channels }, (_, i) => i);
-  const batch = makeTrainingBatch(recipe, sequenceGrid(model), rows, key);
+  const batch = makeTrainingBatch(recipe, sequenceGrid(model), rows, key, 1, firstImage);
   const arrange = (chosen: Int32Array) => {
     const arranged = new Float32Array(chosen.length * channels);
     chosen.forEach((row, i) =>

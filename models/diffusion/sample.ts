@@ -41,9 +41,19 @@ export interface ContinuousSampleOptions
   /** Tokens of the leading sets in sequence order f32 [B, n, C], n being where one of the sets ends. */
   readonly given?: Tensor;
   /** Called after each set; sampling goes on when its promise resolves. */
-  readonly onStep?: (
-    step: { readonly set: number; readonly sets: number; readonly known: number },
-  ) => void | Promise<void>;
+  readonly onStep?: (step: ContinuousProgress) => void | Promise<void>;
+}
+
+/** What is known after a step. */
+export interface ContinuousProgress {
+  /** Number of the set, from 1. */
+  readonly set: number;
+  /** Number of sets K. */
+  readonly sets: number;
+  /** How many tokens of each image are known. */
+  readonly known: number;
+  /** Reads the tokens by grid index [B·N·C], NaN for those not known yet. */
+  tokens(): Promise<Float32Array>;
 }
 
 /**
@@ -88,8 +98,9 @@ export async function sampleContinuous(
   const { channels } = model.head;
   const images = labels.length;
   const known = given?.shape[1] ?? 0;
+  const { onStep, ...planned } = options;
   const plan = planSampling(model, {
-    ...options,
+    ...planned,
     given: new Array<number>(images * known).fill(0),
   });
   const steps = planSteps(plan.intervals);
@@ -129,7 +140,14 @@ export async function sampleContinuous(
       });
       sequence = writeSet(sequence, drawn, inputs.decodeStart, givenEnd);
     }
-    await options.onStep?.({ set: set + 1, sets: steps.length, known: decodeStart - 1 + size });
+    const reached = sequence, places = decodeStart - 1 + size;
+    await onStep?.({
+      set: set + 1,
+      sets: steps.length,
+      known: places,
+      tokens: async () =>
+        vectorsByCell(await reached.data() as Float32Array, plan.orders, channels, places),
+    });
   }
   const count = tokenCount(model);
   const rows = plan.orders.flatMap((order, image) =>
@@ -137,6 +155,27 @@ export async function sampleContinuous(
   );
   const flat = reshape(sequence, [images * slots, channels]);
   return reshape(take(flat, tensor(Int32Array.from(rows))), [images, count, channels]);
+}
+
+/** Known tokens of sequences by grid index, NaN for the others. */
+function vectorsByCell(
+  sequences: Float32Array,
+  orders: readonly ArrayLike<number>[],
+  channels: number,
+  known: number,
+): Float32Array {
+  const count = orders[0]!.length, slots = sequences.length / (orders.length * channels);
+  const cells = new Float32Array(orders.length * count * channels).fill(NaN);
+  for (const [image, order] of orders.entries()) {
+    for (let place = 0; place < known; place++) {
+      const from = (image * slots + 1 + place) * channels;
+      cells.set(
+        sequences.subarray(from, from + channels),
+        (image * count + order[place]!) * channels,
+      );
+    }
+  }
+  return cells;
 }
 
 /** The transformer over the rows of one set; the caches are donated and updated in place. */

@@ -121,7 +121,7 @@ export function checkFmt(config: LayoutSettings, context: z.core.$RefinementCtx)
 }
 
 /** Number of tokens N of an image: those of the grid, or of the grids of all scales together. */
-export function tokenCount({ grid, scales }: Pick<FmtConfig, "grid" | "scales">): number {
+export function tokenCount({ grid, scales }: Pick<LayoutSettings, "grid" | "scales">): number {
   return scales.length === 0
     ? grid.height * grid.width
     : scales.reduce((sum, side) => sum + side * side, 0);

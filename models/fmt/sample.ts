@@ -122,15 +122,19 @@ function treeOfSet({ raw, guided }: StepLogits, size: number): StepLogits {
 /** What all steps read. */
 function inSlots(plan: SamplingPlan, options: SampleOptions, slots: number, count: number) {
   const uniforms = imageUniforms(options, count).map((row) => slotsOf(slots, 0, row));
+  const isGiven = plan.decided.flatMap((row) =>
+    slotsOf(slots, 0, row.map((token) => Number(token >= 0)))
+  );
   return {
     labels: plan.labels,
     positions: positionsInSlots(plan, slots),
     uniforms: tensor(Float32Array.from(uniforms.flat()), { shape: [uniforms.length, slots] }),
-    givenEnd: scalar(1 + plan.given.length, "i32"),
+    isGiven: tensor(isGiven, { shape: [plan.images, slots], dtype: "bool" }),
   };
 }
 
-/** Tokens by slot of all images, of which the given ones are known. */
-function sequenceOf({ given }: SamplingPlan, slots: number): Int32Array {
-  return Int32Array.from(given.rows.flatMap((row) => slotsOf(slots, 0, row)));
+/** Tokens by slot of all images, 0 where they are to be drawn. */
+function sequenceOf({ decided }: SamplingPlan, slots: number): Int32Array {
+  const known = decided.map((row) => row.map((token) => Math.max(token, 0)));
+  return Int32Array.from(known.flatMap((row) => slotsOf(slots, 0, row)));
 }

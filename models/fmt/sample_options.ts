@@ -30,6 +30,11 @@ export interface SampleOptions extends ScheduleOptions {
   /** Tokens of the leading sets in sequence order [B·n], n being where one of the sets ends. */
   readonly given?: ArrayLike<number>;
   /**
+   * Tokens by grid index [B·N] that are taken, each in its turn, instead of drawn ones; -1 where to draw. Sets before
+   * theirs do not know them: where they should, they are to be `given`.
+   */
+  readonly fixed?: ArrayLike<number>;
+  /**
    * `masked` (the default); `full-decoder`: queries of all sets see each other; `full`: so do all known
    * tokens. The latter two suit models trained with two sets, and run without caches.
    */
@@ -77,6 +82,8 @@ export interface SamplingPlan {
   readonly labels: Tensor;
   /** Given tokens of each image, in sequence order. */
   readonly given: { readonly length: number; readonly rows: readonly (readonly number[])[] };
+  /** Tokens of each image in sequence order that are given or fixed; -1 where to draw [B][N]. */
+  readonly decided: readonly (readonly number[])[];
   /** How tokens are drawn. */
   readonly settings: DrawSettings & { readonly guided: boolean };
 }
@@ -107,13 +114,15 @@ export function planSampling(model: FmtBodyConfig, options: SampleOptions): Samp
   const guided = isGuided(options);
   const nulls = new Array<number>(guided ? images : 0).fill(model.classes);
   const { greedy = false, topK = 0, topP = 1 } = options;
+  const given = givenTokens(options, intervals);
   return {
     images,
     intervals,
     sharedOrder,
     orders,
     labels: tensor(Int32Array.from([...labels, ...nulls])),
-    given: givenTokens(options, intervals),
+    given,
+    decided: decidedTokens(options, given, orders),
     settings: { guided, greedy, topK, topP },
   };
 }
@@ -243,4 +252,27 @@ function givenTokens(
     length,
     rows: Array.from(labels, (_, i) => tokens.slice(i * length, (i + 1) * length)),
   };
+}
+
+/** The tokens of each image in sequence order that are not drawn, and -1 for the others. */
+function decidedTokens(
+  { fixed, decoding }: SampleOptions,
+  { length, rows }: SamplingPlan["given"],
+  orders: SamplingPlan["orders"],
+): number[][] {
+  const count = orders[0]?.length ?? 0;
+  if (fixed && fixed.length !== orders.length * count) {
+    throw new TypeError(
+      `sample: expected fixed to hold ${orders.length} × ${count} tokens but found ${fixed.length}`,
+    );
+  }
+  if (fixed && decoding === "confidence") {
+    throw new RangeError("sample: expected no fixed tokens with the decoding confidence");
+  }
+  return orders.map((order, image) =>
+    Array.from(
+      order,
+      (cell, place) => place < length ? rows[image]![place]! : fixed?.[image * count + cell] ?? -1,
+    )
+  );
 }

@@ -5,7 +5,6 @@
 import { type Tensor, tensor } from "../../lib/tensor.ts";
 import { jit } from "../../lib/transforms/jit.ts";
 import { add, div, sub } from "../../ops/arithmetic.ts";
-import { less } from "../../ops/compare.ts";
 import { concat } from "../../ops/concat.ts";
 import { iota } from "../../ops/create.ts";
 import { dynamicSlice, take } from "../../ops/gather.ts";
@@ -33,8 +32,8 @@ export interface StepSettings extends DrawSettings {
 export interface StepInputs extends SetInputs {
   /** A number in 0..1 for each slot's draw f32 [B, C]. */
   readonly uniforms: Tensor;
-  /** First slot that is not given, i32 scalar. */
-  readonly givenEnd: Tensor;
+  /** Whether the token of each slot is given instead of drawn, bool [1 or B, C]. */
+  readonly isGiven: Tensor;
   /** Guidance scale of this step, f32 scalar. */
   readonly guidance: Tensor;
   /** What the logits of this step are divided by, f32 scalar. */
@@ -112,16 +111,15 @@ function drawSet(
   params: FmtParameters,
   hidden: Tensor,
   sequence: Tensor,
-  { uniforms, decodeStart, givenEnd, guidance, temperature }: StepInputs,
+  { uniforms, decodeStart, isGiven, guidance, temperature }: StepInputs,
   settings: StepSettings,
 ): { sequence: Tensor; logits?: StepLogits } {
   const { window } = settings;
   const raw = outputLogits(params, hidden);
   const guided = settings.guided ? guide(raw, guidance) : raw;
   const at = (x: Tensor) => dynamicSlice(x, decodeStart, window, { axis: 1 });
-  const isGiven = less(add(iota([1, window], { axis: 1 }), decodeStart), givenEnd);
   const drawn = drawTokens(div(guided, temperature), at(uniforms), settings);
-  const tokens = where(isGiven, at(sequence), drawn);
+  const tokens = where(at(isGiven), at(sequence), drawn);
   return {
     sequence: updateSlice(sequence, tokens, decodeStart, { axis: 1 }),
     logits: settings.keepLogits ? { raw, guided } : undefined,

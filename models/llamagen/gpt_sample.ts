@@ -2,8 +2,8 @@
 import { foldIn, type Key, uniform } from "../../lib/random/threefry.ts";
 import { type Tensor, tensor } from "../../lib/tensor.ts";
 import { jit } from "../../lib/transforms/jit.ts";
-import { add } from "../../ops/arithmetic.ts";
-import { equal } from "../../ops/compare.ts";
+import { add, div } from "../../ops/arithmetic.ts";
+import { equal, less } from "../../ops/compare.ts";
 import { concat } from "../../ops/concat.ts";
 import { zeros } from "../../ops/create.ts";
 import { dynamicSlice, embedding } from "../../ops/gather.ts";
@@ -12,26 +12,22 @@ import { updateSlice } from "../../ops/scatter/scatter.ts";
 import { slice } from "../../ops/slice.ts";
 import { where } from "../../ops/where.ts";
 import { type DrawSettings, drawTokens, guide } from "../fmt/draw.ts";
+import { guidanceOf, isGuided, type ScheduleOptions, temperatureOf } from "../fmt/schedules.ts";
 import type { KeysValues } from "../layers/attention.ts";
 import { linear } from "../layers/linear.ts";
 import { embedClass, type GptParameters, gptRotation, runGpt } from "./gpt.ts";
 import type { GptConfig } from "./gpt_config.ts";
 
 /** What to sample, and how. B images of N tokens. */
-export interface GptSampleOptions extends Partial<DrawSettings> {
+export interface GptSampleOptions extends ScheduleOptions, Partial<DrawSettings> {
   /** Class ids [B]. */
   readonly labels: ArrayLike<number>;
   /** The random key; image i draws from its child `firstImage + i`. Not needed for greedy sampling. */
   readonly key?: Key;
   /** Number of the first image (default 0): a batch gives the same images as a part of a larger one. */
   readonly firstImage?: number;
-  /** Scale of classifier-free guidance; 1 (the default) is none. */
-  readonly guidance?: number;
-  /**
-   * As LlamaGen's `cfg_interval`: how many decode steps after the first two tokens are guided, the rest being
-   * sampled without guidance; -1 (the default) for all.
-   */
-  readonly guidanceInterval?: number;
+  /** Tokens in raster order [B·N] that are taken instead of drawn ones; -1 where to draw. */
+  readonly fixed?: ArrayLike<number>;
   /** Whether `onStep` gets logits (default false). */
   readonly keepLogits?: boolean;
   /** Called after each token; sampling goes on when its promise resolves. */
@@ -71,8 +67,12 @@ interface StepInputs {
   readonly uniforms: Tensor;
   /** The slot to read, i32 scalar; the step draws the token after it. */
   readonly position: Tensor;
+  /** Tokens by slot that are taken instead of drawn ones i32 [B, 1 + N]; -1 where to draw. */
+  readonly fixed: Tensor;
   /** Guidance scale of this step, f32 scalar. */
   readonly guidance: Tensor;
+  /** What the logits of this step are divided by, f32 scalar. */
+  readonly temperature: Tensor;
 }
 
 /** Constants of a step's program: other values compile another one. */
@@ -87,7 +87,7 @@ const step = jit(
     state: State,
     model: GptConfig,
     params: GptParameters,
-    { labels, uniforms, position, guidance }: StepInputs,
+    { labels, uniforms, position, fixed, guidance, temperature }: StepInputs,
     settings: StepSettings,
   ): { state: State; logits?: StepLogits } {
     const token = dynamicSlice(state.sequence, position, 1, { axis: 1 });
@@ -113,9 +113,12 @@ const step = jit(
     });
     const raw = linear(params.output, hidden);
     const guided = settings.guided ? guide(raw, guidance) : raw;
-    const drawn = drawTokens(guided, dynamicSlice(uniforms, position, 1, { axis: 1 }), settings);
+    const number = dynamicSlice(uniforms, position, 1, { axis: 1 });
+    const drawn = drawTokens(div(guided, temperature), number, settings);
+    const given = dynamicSlice(fixed, known, 1, { axis: 1 });
+    const chosen = where(less(given, 0), drawn, given);
     return {
-      state: { sequence: updateSlice(state.sequence, drawn, known, { axis: 1 }), caches },
+      state: { sequence: updateSlice(state.sequence, chosen, known, { axis: 1 }), caches },
       logits: settings.keepLogits ? { raw, guided } : undefined,
     };
   },
@@ -124,13 +127,13 @@ const step = jit(
 
 /**
  * Samples images in raster order, with a cache of keys and values. Guidance, temperature, top-k and top-p apply in
- * this order, as in LlamaGen's `generate.py`.
+ * this order, as in LlamaGen's `generate.py`; its `cfg_interval` of i is the schedule `interval` from 1 to i + 2.
  *
  * @param model The configuration.
  * @param params Its parameters.
  * @param options What to sample, and how.
  * @returns Tokens i32 [B, N].
- * @throws {TypeError} If a key is missing.
+ * @throws {TypeError} If a key is missing, or the fixed tokens are not those of all images.
  * @throws {RangeError} If a label or another option is out of range.
  *
  * @example
@@ -154,34 +157,34 @@ export async function sampleGpt(
   params: GptParameters,
   options: GptSampleOptions,
 ): Promise<Tensor> {
-  const { guidance = 1, guidanceInterval = -1, keepLogits = false } = options;
-  const { greedy = false, temperature = 1, topK = 0, topP = 1 } = options;
+  const { keepLogits = false, greedy = false, topK = 0, topP = 1 } = options;
   const labels = checkLabels(model, options.labels);
   const images = labels.length;
   const count = model.grid.height * model.grid.width;
-  const guided = guidance !== 1;
-  const settings = { guided, keepLogits, greedy, temperature, topK, topP };
+  const guided = isGuided(options);
+  const settings = { guided, keepLogits, greedy, topK, topP };
   const nulls = new Array<number>(guided ? images : 0).fill(model.classes);
   const rows = images + nulls.length;
   const shape = [rows, model.heads, count, model.dim / model.heads];
   const constants = {
     labels: tensor(Int32Array.from([...labels, ...nulls])),
     uniforms: drawUniforms(options, images, count),
+    fixed: fixedTokens(model, options),
   };
   let state: State = {
     sequence: zeros([images, 1 + count], { dtype: "i32" }),
     caches: Array.from({ length: model.layers }, () => ({ k: zeros(shape), v: zeros(shape) })),
   };
   for (let place = 0; place < count; place++) {
-    // Token 0 comes from the class, and token 1 + i from LlamaGen's decode step i.
-    const isGuided = guidanceInterval < 0 || place - 1 <= guidanceInterval;
+    const known = place + 1;
+    const set = { set: known, sets: count, known: known / count };
     const result = step(state, model, params, {
       ...constants,
       position: tensor(place, { dtype: "i32" }),
-      guidance: tensor(isGuided ? guidance : 1),
+      guidance: tensor(guidanceOf(options, set)),
+      temperature: tensor(temperatureOf(options, set)),
     }, settings);
     state = result.state;
-    const known = place + 1;
     const { sequence } = state;
     await options.onStep?.({
       known,
@@ -206,6 +209,27 @@ function drawUniforms(
     numbers.set(uniform(foldIn(key, firstImage + i), count), i * count);
   }
   return tensor(numbers, { shape: [images, count] });
+}
+
+/** The tokens that are not drawn, by slot i32 [B, 1 + N]. */
+function fixedTokens({ vocabulary, grid }: GptConfig, { labels, fixed }: GptSampleOptions): Tensor {
+  const count = grid.height * grid.width;
+  const slots = new Int32Array(labels.length * (1 + count)).fill(-1);
+  if (fixed && fixed.length !== labels.length * count) {
+    throw new TypeError(
+      `sampleGpt: expected fixed to hold ${labels.length} × ${count} tokens but found ${fixed.length}`,
+    );
+  }
+  for (let i = 0; i < (fixed?.length ?? 0); i++) {
+    const token = fixed![i]!;
+    if (!(Number.isInteger(token) && token >= -1 && token < vocabulary)) {
+      throw new RangeError(
+        `sampleGpt: expected fixed tokens in -1..${vocabulary - 1} but found ${token}`,
+      );
+    }
+    slots[i + Math.floor(i / count) + 1] = token;
+  }
+  return tensor(slots, { shape: [labels.length, 1 + count] });
 }
 
 function checkLabels({ classes }: GptConfig, labels: ArrayLike<number>): number[] {

@@ -46,6 +46,7 @@ export interface TrainingBatch {
  * @param tokens token ids by grid index [B, N], B >= 1
  * @param key the random key of this step
  * @param condition number of condition rows c before the encoder's tokens: 1 for a class, T for a text
+ * @param firstImage number of the first image: a part of a batch has the draws that it has in the whole
  * @returns the arrays of the step
  * @throws TypeError if the tokens are not a whole number of grids
  * @throws TypeError or RangeError as `checkRecipe` if the recipe does not fit the grid
@@ -69,6 +70,7 @@ export function makeTrainingBatch(
   tokens: ArrayLike<number>,
   key: Key,
   condition = 1,
+  firstImage = 0,
 ): TrainingBatch {
   const count = grid.height * grid.width;
   const images = tokens.length / count;
@@ -89,7 +91,8 @@ export function makeTrainingBatch(
   const order = new Int32Array(images * count);
   const sharedOrder = recipe.order === "random" ? undefined : drawOrder(recipe, grid);
   for (let image = 0; image < images; image++) {
-    order.set(sharedOrder ?? drawOrder(recipe, grid, foldIn(orderKey, image)), image * count);
+    const own = sharedOrder ?? drawOrder(recipe, grid, foldIn(orderKey, firstImage + image));
+    order.set(own, image * count);
   }
   const targets = order.map((cell, i) => tokens[i - i % count + cell]);
   return {

@@ -6,17 +6,15 @@ import type { ImageDataset } from "../data/dataset.ts";
 import { classifierOf } from "../evaluation/classifier_training.ts";
 import type { FeatureExtractor } from "../evaluation/features.ts";
 import type { Gaussian } from "../evaluation/statistics.ts";
-import { tokenCount } from "../fmt/config.ts";
-import type { FmtParameters } from "../fmt/network.ts";
 import { parseRecipe } from "../sar/recipe.ts";
 import { loadData } from "../training/data.ts";
 import { train } from "../training/loop.ts";
 import { readMetrics } from "../training/metrics.ts";
-import { modelStage } from "../training/model_stage.ts";
-import { encodeData, type RunProgress } from "../training/run.ts";
-import { sampleImages } from "../training/samples.ts";
+import { modelStage, tokensOf } from "../training/model_stage.ts";
+import type { RunProgress } from "../training/run.ts";
+import { sampleImages, type TrainedRun } from "../training/samples.ts";
 import { tokenizerStage } from "../training/tokenizer_stage.ts";
-import type { VqParameters } from "../vq/vq.ts";
+import { encodeData, type TokenDataset } from "../training/tokens.ts";
 import { type Experiment, experiments, samplingName, type StudySampling } from "./experiments.ts";
 import { describeImages, measureSamples } from "./measure.ts";
 import {
@@ -48,8 +46,8 @@ export interface StudyOptions {
 interface Common {
   readonly config: RunConfig;
   readonly data: ImageDataset;
-  readonly tokenizer: VqParameters;
-  readonly codes: Int32Array;
+  readonly tokenizer: TrainedRun["tokenizer"];
+  readonly tokens: TokenDataset;
   readonly features: FeatureExtractor;
   readonly reference: Gaussian;
 }
@@ -76,7 +74,7 @@ export async function runStudy(
   const base = readConfig(settings.config, settings.set);
   await Deno.mkdir(folder, { recursive: true });
   let study = await readStudy(folder, settings);
-  const table = chosen(experiments(tokenCount(base.model)), settings.recipes);
+  const table = chosen(experiments(tokensOf(base.model)), settings.recipes);
   const common = await prepare(base, folder, options);
   study ??= await begin(common, folder, settings, table, time);
   const config = { ...base, training: { ...base.training, steps: study.steps } };
@@ -120,7 +118,7 @@ async function prepare(
   const data = await loadData(config);
   onProgress({ stage: "data", step: 1, steps: 1 });
   const tokenizer = await train(tokenizerStage(config, data), folder, onProgress, signal);
-  const codes = await encodeData(config.tokenizer, tokenizer, data, (step, steps) => {
+  const tokens = await encodeData(config.tokenizer, tokenizer, data, (step, steps) => {
     onProgress({ stage: "codes", step, steps });
     signal?.throwIfAborted();
   });
@@ -130,7 +128,7 @@ async function prepare(
     signal?.throwIfAborted();
   });
   const { gaussian } = await describeImages(features, part(data, 0, referenceCount(data)));
-  return { config, data, tokenizer, codes, features, reference: gaussian };
+  return { config, data, tokenizer, tokens, features, reference: gaussian };
 }
 
 /** The first half of the data at most, so that the other one can be compared with it. */
@@ -164,7 +162,7 @@ async function begin(
     settings,
     steps,
     minutes: 0,
-    tokens: tokenCount(config.model),
+    tokens: tokensOf(config.model),
     data: await measureSamples(features, other, reference),
     results: [],
   };
@@ -193,7 +191,7 @@ async function affordableSteps(
     const model = await trainModel({ ...common, config: { ...config, training } }, recipe, folder);
     const stepMs = (await readMetrics(`${folder}/metrics.jsonl`)).at(-1)!.ms;
 
-    const tokens = tokenCount(config.model);
+    const tokens = tokensOf(config.model);
     const images = Math.min(80, samples);
     const each = { order: "random", schedule: "cosine", steps: tokens } as const;
     let sampleMs = 0;
@@ -243,14 +241,14 @@ async function conduct(
 
 /** Trains the model on a recipe. */
 async function trainModel(
-  { config, data, codes }: Common,
+  { config, tokens }: Common,
   recipe: string,
   folder: string,
   { onProgress, signal }: StudyOptions = {},
-): Promise<FmtParameters> {
+): Promise<TrainedRun["model"]> {
   await Deno.mkdir(folder, { recursive: true });
   const own = { ...config, recipe: parseRecipe(recipe) };
-  const stage = modelStage(own, data, () => Promise.resolve(codes));
+  const stage = modelStage(own, tokens.count, () => Promise.resolve(tokens));
   return await train(stage, folder, onProgress, signal);
 }
 
@@ -258,7 +256,7 @@ async function trainModel(
 async function draw(
   { config, tokenizer, data }: Common,
   recipe: string,
-  model: FmtParameters,
+  model: TrainedRun["model"],
   sampling: StudySampling,
   count: number,
 ): Promise<Image[]> {

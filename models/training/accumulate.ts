@@ -12,7 +12,7 @@ import { concat } from "../../ops/concat.ts";
 import { full, zeros, zerosLike } from "../../ops/create.ts";
 import { where } from "../../ops/where.ts";
 import type { TrainingSettings } from "../config/schema.ts";
-import type { BatchPart } from "./data.ts";
+import { type BatchPart, whole } from "./data.ts";
 import {
   advance,
   type AfterUpdate,
@@ -169,7 +169,7 @@ export interface SharedStep<P> {
 export type StepInParts<P, Batch, Buffers = unknown> = (
   state: TrainingState<P, Buffers>,
   history: Tensor,
-  batch: (part: BatchPart) => Batch,
+  batch: (part: BatchPart) => Batch | Promise<Batch>,
 ) => Promise<{ state: TrainingState<P, Buffers>; history: Tensor }>;
 
 /**
@@ -218,7 +218,7 @@ export function stepInParts<P, Batch, Buffers = unknown>(
   const count = accumulate * size;
   if (count === 1) {
     const step = trainingStep(loss, losses, settings, buffers?.update);
-    return (state, history, batch) => Promise.resolve(step(state, history, batch(whole)));
+    return async (state, history, batch) => step(state, history, await batch(whole));
   }
   if (size > 1 && buffers) {
     throw new RangeError(
@@ -233,7 +233,7 @@ export function stepInParts<P, Batch, Buffers = unknown>(
     let total = sums ?? room(params);
     for (let part = 0; part < accumulate; part++) {
       if (part === accumulate - 1) shared?.begin?.();
-      const own = batch({ index: rank * accumulate + part, count });
+      const own = await batch({ index: rank * accumulate + part, count });
       const added = gradients({ params, buffers: now }, own, total, tensor(part === 0));
       total = added.sums;
       if (!buffers) continue;
@@ -244,5 +244,3 @@ export function stepInParts<P, Batch, Buffers = unknown>(
     return update(state, history, sums, { batches, rests });
   };
 }
-
-const whole: BatchPart = { index: 0, count: 1 };

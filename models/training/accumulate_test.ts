@@ -13,7 +13,8 @@ import { readConfig } from "../config/read.ts";
 import { generateShapes } from "../data/shapes.ts";
 import { type GradientSums, partialPrograms, stepInParts, type StepOf } from "./accumulate.ts";
 import type { Stage } from "./loop.ts";
-import { modelStage } from "./model_stage.ts";
+import { modelStage, tokensOf } from "./model_stage.ts";
+import { tokensInMemory } from "./tokens.ts";
 import { type LossFunction, metricNames, type TrainingState } from "./step.ts";
 import { tokenizerStage } from "./tokenizer_stage.ts";
 
@@ -29,18 +30,23 @@ const data = generateShapes({ count: 16, size: 8, classes: 4, seed: 0 });
 
 function stages(settings: readonly string[]) {
   const config = configure(...settings);
-  const tokens = config.model.grid.height * config.model.grid.width;
-  const codes = Int32Array.from({ length: data.count * tokens }, (_, i) => (i * 7) % 16);
+  const count = data.count * tokensOf(config.model);
+  const codes = Int32Array.from({ length: count }, (_, i) => (i * 7) % 16);
   return {
-    model: modelStage(config, data, () => Promise.resolve(codes)),
+    model: modelStage(
+      config,
+      data.count,
+      () => Promise.resolve(tokensInMemory(codes, data.labels)),
+    ),
     tokenizer: tokenizerStage(config, data),
   };
 }
 
 /** State and metrics after some steps. */
 async function train<P, Batch>(stage: Stage<P, Batch>, steps: number) {
-  const params = stage.init();
-  let state: TrainingState<P> = { params, optimizer: adamw.init(params), average: stage.init() };
+  const params = await stage.init();
+  const average = await stage.init();
+  let state: TrainingState<P> = { params, optimizer: adamw.init(params), average };
   const columns = metricNames(stage.losses).length;
   let history = zeros([steps, columns]);
   const step = stepInParts(stage);

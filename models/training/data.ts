@@ -58,6 +58,9 @@ export interface BatchPart {
   readonly count: number;
 }
 
+/** All of a batch. */
+export const whole: BatchPart = { index: 0, count: 1 };
+
 /**
  * The rows of an array of rows that belong to a part of a batch.
  *
@@ -121,7 +124,7 @@ export function positionOf(
  *
  * @param dataset The images.
  * @param indices Which ones.
- * @returns f32 [B, 1, H, W] in -1..1.
+ * @returns f32 [B, C, H, W] in -1..1.
  *
  * @example
  * ```ts
@@ -135,18 +138,19 @@ export function positionOf(
  * ```
  */
 export function imageBatch(
-  { images, height, width }: ImageDataset,
+  { images, height, width, channels = 1 }: ImageDataset,
   indices: ArrayLike<number>,
 ): Tensor {
-  const pixels = height * width;
-  const batch = new Float32Array(indices.length * pixels);
+  const pixels = height * width, values = pixels * channels;
+  const batch = new Float32Array(indices.length * values);
   for (let i = 0; i < indices.length; i++) {
-    const start = indices[i]! * pixels;
-    for (let pixel = 0; pixel < pixels; pixel++) {
-      batch[i * pixels + pixel] = images[start + pixel]! / 127.5 - 1;
+    const start = indices[i]! * values;
+    for (let at = 0; at < values; at++) {
+      const pixel = Math.floor(at / channels), channel = at % channels;
+      batch[i * values + channel * pixels + pixel] = images[start + at]! / 127.5 - 1;
     }
   }
-  return tensor(batch, { shape: [indices.length, 1, height, width] });
+  return tensor(batch, { shape: [indices.length, channels, height, width] });
 }
 
 /**

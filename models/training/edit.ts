@@ -2,13 +2,13 @@
 import type { Image } from "../../lib/formats/png.ts";
 import { type Tensor, tensor } from "../../lib/tensor.ts";
 import { jit } from "../../lib/transforms/jit.ts";
-import { reshape } from "../../ops/reshape.ts";
+import { imageSizeOf } from "../config/data.ts";
 import type { SamplingSettings } from "../config/schema.ts";
-import { editTokens, keptCells } from "../sar/edit.ts";
-import { decodeCodes, encodeImages } from "../vq/vq.ts";
-import { toImages } from "./data.ts";
+import { modelKind, type TokenArray } from "../kinds/model.ts";
+import { tokenizerKind } from "../kinds/tokenizer.ts";
+import { keptCells } from "../sar/edit.ts";
 import { runKey } from "./keys.ts";
-import type { TrainedRun } from "./samples.ts";
+import { decodeTokens, layoutOf, type TrainedRun } from "./samples.ts";
 
 /** What is edited, and where. */
 export interface ImageEdit {
@@ -48,15 +48,15 @@ export interface EditedImages {
  * @throws {RangeError} If the image does not fit into those of the run, or the mask into the image.
  */
 export async function editImage(
-  { config, tokenizer, model }: TrainedRun,
+  run: TrainedRun,
   edit: ImageEdit,
   settings: SamplingSettings,
   report: (done: number, total: number) => void = () => {},
 ): Promise<EditedImages> {
-  const { image, mask, label = config.model.classes, count = 1, seed } = edit;
-  const { imageHeight: height, imageWidth: width, imageChannels: channels } = config.tokenizer;
-  const size = { width, height };
-  const { grid } = config.model;
+  const { config, model } = run;
+  const { classes } = config.data;
+  const { image, mask, label = classes, count = 1, seed } = edit;
+  const size = imageSizeOf(config.data);
   const place = placeOf(image, size, edit.place);
   if (mask && (mask.width !== image.width || mask.height !== image.height)) {
     throw new RangeError(
@@ -64,35 +64,40 @@ export async function editImage(
         ` but found ${mask.width}×${mask.height}`,
     );
   }
-  const canvas = fillAround(toChannels(image, channels), size, place);
-  const codes = jit(encodeImages)(config.tokenizer, tokenizer, toTensor(canvas)).codes;
-  const tokens = await codes.data();
-  const keep = keptCells(replacedPixels(image, mask, size, place), width, grid);
+  const canvas = fillAround(toChannels(image, size.channels), size, place);
+  const kind = tokenizerKind(config.tokenizer);
+  const encode = jit((params: TrainedRun["tokenizer"], images: Tensor) =>
+    kind.encode(config.tokenizer, params, images)
+  );
+  const tokens = await encode(run.tokenizer, toTensor(canvas)).data() as TokenArray;
+  const replaced = replacedPixels(image, mask, size, place);
+  const { grid, scales } = layoutOf(config);
+  // A token of a coarse scale is kept where none of the pixels that it covers is replaced.
+  const grids = scales.length === 0
+    ? [grid]
+    : scales.map((side) => ({ height: side, width: side }));
+  const keep = Uint8Array.from(
+    grids.flatMap((cells) => [...keptCells(replaced, size.width, cells)]),
+  );
 
-  const { perClass: _, schedule, ...draw } = settings;
-  const edited = await editTokens(
-    config.model,
-    model,
-    Array.from({ length: count }, () => [...tokens]).flat(),
-    keep,
-    {
-      ...draw,
-      schedule,
-      labels: new Array<number>(count).fill(label),
-      // Without a class there is nothing to compare with.
-      guidance: label === config.model.classes ? 1 : settings.guidance,
-      key: runKey(seed, "samples"),
-      attention: draw.attention ?? (config.recipe.fullDecoder ? "full-decoder" : "masked"),
-      onStep: ({ set, sets }) => report(set, sets),
+  const copies = tokens.length * count;
+  const edited = await modelKind(config.model).sample(config.model, model, {
+    labels: new Array<number>(count).fill(label),
+    // Without a class there is nothing to compare with.
+    settings: label === classes ? { ...settings, guidance: 1 } : settings,
+    key: runKey(seed, "samples"),
+    firstImage: 0,
+    fullDecoder: config.recipe.fullDecoder,
+    kept: {
+      keep,
+      tokens: tokens instanceof Int32Array
+        ? Int32Array.from({ length: copies }, (_, i) => tokens[i % tokens.length]!)
+        : Float32Array.from({ length: copies }, (_, i) => tokens[i % tokens.length]!),
     },
-  );
-  const decoded = jit(decodeCodes)(
-    config.tokenizer,
-    tokenizer,
-    reshape(edited, [count, grid.height, grid.width]),
-  );
+    onStep: ({ set, sets }) => report(set, sets),
+  });
   return {
-    images: await toImages(decoded),
+    images: await decodeTokens(run, edited),
     kept: keep.reduce((sum, kept) => sum + kept, 0),
     total: keep.length,
   };

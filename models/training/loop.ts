@@ -31,12 +31,12 @@ export interface Stage<P, Batch, Buffers = unknown> {
   /** Describes the parameters. */
   parameters(): unknown;
   /** First parameters. */
-  init(): P;
+  init(): P | Promise<P>;
   /**
    * Makes ready what gives the inputs of a step, counted from 0, or of a part of it; called only if there are steps
    * to make.
    */
-  batches(): Promise<(step: number, part?: BatchPart) => Batch>;
+  batches(): Promise<(step: number, part?: BatchPart) => Batch | Promise<Batch>>;
   loss(...args: Parameters<LossFunction<P, Batch, Buffers>>): Losses;
   /** What else goes on from step to step, if there is anything; see {@link AfterUpdate}. */
   readonly buffers?: {

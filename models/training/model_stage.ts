@@ -1,32 +1,43 @@
-/** The second training of a run: the model, on the codes of the images. */
-import { foldIn } from "../../lib/random/threefry.ts";
+/** The second training of a run: the model, on the tokens of the images. */
+import { foldIn, uniform } from "../../lib/random/threefry.ts";
 import type { Tensor } from "../../lib/tensor.ts";
 import type { RunConfig } from "../config/schema.ts";
-import type { ImageDataset } from "../data/dataset.ts";
 import { tokenCount } from "../fmt/config.ts";
-import { fmtInputs, fmtLoss, type FmtTrainingInputs } from "../fmt/fmt.ts";
-import { type FmtParameters, fmtParameters } from "../fmt/network.ts";
-import { init } from "../model.ts";
-import { dropLabels, makeTrainingBatch, type TrainingBatch } from "../sar/batch.ts";
-import { batchesOf, type BatchPart, partOf, positionOf } from "./data.ts";
+import { modelKind, type TokenModel } from "../kinds/model.ts";
+import { gptParameters } from "../llamagen/gpt.ts";
+import { findLlamagenModel } from "../llamagen/convert.ts";
+import { warmStart } from "../llamagen/warm_start.ts";
+import { openWeights, readParameters } from "../llamagen/weights.ts";
+import { init, type ParametersOf, parametersOf } from "../model.ts";
+import { dropLabels } from "../sar/batch.ts";
+import { batchesOf, partOf, positionOf, whole } from "./data.ts";
 import { keyTensor, runKey } from "./keys.ts";
 import type { Stage } from "./loop.ts";
+import type { TokenDataset } from "./tokens.ts";
+
+/** What a step of the model's training reads. */
+export interface ModelBatch {
+  /** What the kind of model takes. */
+  readonly inputs: unknown;
+  /** A random key, for dropout and noise. */
+  readonly key: Tensor;
+}
 
 /**
  * The training of the model.
  *
  * @param config The run's configuration.
- * @param data Of which the labels count.
- * @param encode Gives the codes of all images [count, N], by grid index.
+ * @param count Number of images.
+ * @param open Gives the tokens of the images; called only if there are steps to make.
+ * @returns The training.
  */
 export function modelStage(
   config: RunConfig,
-  { count, labels, classes }: ImageDataset,
-  encode: () => Promise<Int32Array>,
-): Stage<FmtParameters, FmtTrainingInputs & { key: Tensor }> {
-  const { model, recipe, training: settings, seed } = config;
-  const tokens = tokenCount(model);
-  const examples = batchesOf(count, settings.batchSize, seed);
+  count: number,
+  open: () => Promise<TokenDataset>,
+): Stage<ParametersOf<TokenModel>, ModelBatch> {
+  const { data, model, recipe, training: settings, seed } = config;
+  const kind = modelKind(model);
   const trainingKey = runKey(seed, "training");
   return {
     name: "model",
@@ -37,45 +48,58 @@ export function modelStage(
       ...positionOf(count, settings.batchSize, step),
       key: foldIn(trainingKey, step),
     }),
-    parameters: () => fmtParameters(model),
-    init: () => init(model, keyTensor(runKey(seed, "model"))),
+    parameters: () => parametersOf(model),
+    init: () => firstParameters(config),
     async batches() {
-      const codes = await encode();
-      return (step, part = whole) => {
+      const dataset = await open();
+      const examples = batchesOf(dataset.count, settings.batchSize, seed);
+      return async (step, part = whole) => {
         const key = foldIn(trainingKey, step);
         const chosen = examples(step);
-        const grids = new Int32Array(chosen.length * tokens);
-        chosen.forEach((example, i) =>
-          grids.set(codes.subarray(example * tokens, (example + 1) * tokens), i * tokens)
-        );
-        const batch = makeTrainingBatch(recipe, model.grid, grids, foldIn(key, 0));
-        const own = Uint8Array.from(chosen, (example) => labels[example]!);
-        const kept = dropLabels(own, classes, settings.classDropout, foldIn(key, 1));
-        // Parts of a batch share its draws; only dropout has a key for each.
-        const dropout = foldIn(key, 2);
-        return {
-          ...fmtInputs(partOfBatch(batch, part), partOf(kept, part)),
-          key: keyTensor(part.count > 1 ? foldIn(dropout, part.index) : dropout),
-        };
+        const images = chosen.length;
+        const views = uniform(foldIn(key, 3), images).map((x) => Math.floor(x * dataset.views));
+        const { tokens, labels } = await dataset.read(partOf(chosen, part), partOf(views, part));
+        // Parts of a batch share its draws; only dropout and noise have a key for each.
+        const { classDropout } = settings;
+        const isDropped = dropLabels(new Int32Array(images), 1, classDropout, foldIn(key, 1));
+        const own = partOf(isDropped, part);
+        const kept = Array.from(labels, (label, i) => own[i] ? data.classes : label);
+        const firstImage = part.index * own.length;
+        const inputs = kind.inputs(model, recipe, tokens, kept, foldIn(key, 0), firstImage);
+        const noise = foldIn(key, 2);
+        return { inputs, key: keyTensor(part.count > 1 ? foldIn(noise, part.index) : noise) };
       };
     },
-    loss: (params, { key, ...inputs }) => ({
-      loss: fmtLoss(model, params, inputs, { key, checkpoint: settings.recompute }),
+    loss: (params, { inputs, key }) => ({
+      loss: kind.loss(model, params, inputs, { key, checkpoint: settings.recompute }),
     }),
     losses: ["loss"],
-    rate: { name: "tokensPerSecond", perStep: settings.batchSize * tokens },
+    rate: { name: "tokensPerSecond", perStep: settings.batchSize * tokensOf(model) },
   };
 }
 
-const whole: BatchPart = { index: 0, count: 1 };
+/** Number of tokens of an image. */
+export function tokensOf(model: TokenModel): number {
+  return tokenCount({ scales: [], ...model });
+}
 
-/** The images of a part of a batch, with its draw of sets. */
-function partOfBatch(batch: TrainingBatch, part: BatchPart): TrainingBatch {
-  return {
-    ...batch,
-    order: partOf(batch.order, part),
-    encoderOrder: partOf(batch.encoderOrder, part),
-    targets: partOf(batch.targets, part),
-    encoderTokens: partOf(batch.encoderTokens, part),
-  };
+/** Fresh parameters, or such as take up the layers of a GPT. */
+async function firstParameters(
+  { model, training, seed }: RunConfig,
+): Promise<ParametersOf<TokenModel>> {
+  const fresh = init(model, keyTensor(runKey(seed, "model")));
+  const path = training.warmStart;
+  if (path === undefined || model.kind !== "fmt") return fresh;
+  try {
+    await using file = await openWeights(path);
+    const source = findLlamagenModel(file.entries, { grid: model.grid });
+    if (source?.kind !== "llamagen-gpt") {
+      throw new TypeError("expected the names of LlamaGen's GPT but found others");
+    }
+    const given = await readParameters(gptParameters(source), file, { source: path });
+    return warmStart(fresh as Parameters<typeof warmStart>[0], given);
+  } catch (error) {
+    if (!(error instanceof TypeError)) throw error;
+    throw new RangeError(`training.warmStart: ${path}: ${error.message}`, { cause: error });
+  }
 }

@@ -6,14 +6,17 @@ import { byteLength } from "../../lib/graph.ts";
 import type { Tensor } from "../../lib/tensor.ts";
 import { placeholder, planOf } from "../../lib/transforms/jit.ts";
 import { treeLeaves, treeMap } from "../../lib/tree.ts";
+import { imageSizeOf } from "../config/data.ts";
 import type { RunConfig } from "../config/schema.ts";
 import { tokenCount } from "../fmt/config.ts";
+import { tokenLayout } from "../kinds/tokenizer.ts";
 import { countParameters, type Parameter } from "../layers/parameter.ts";
 import type { Stage } from "./loop.ts";
 import type { StageName } from "./metrics.ts";
 import { modelStage } from "./model_stage.ts";
 import { metricNames, type TrainingState, trainingStep } from "./step.ts";
-import { tokenizerStage } from "./tokenizer_stage.ts";
+import { tokensInMemory } from "./tokens.ts";
+import { tokenizerStage, trainsTokenizer } from "./tokenizer_stage.ts";
 
 /** What a step of a training needs. */
 export interface StepPlan {
@@ -38,7 +41,7 @@ export interface StepPlan {
 }
 
 /**
- * Plans both trainings of a run for the current device.
+ * Plans the trainings of a run for the current device.
  *
  * @param config The configuration.
  * @returns What a step of each needs, in their order.
@@ -59,21 +62,27 @@ export interface StepPlan {
  * ```
  */
 export async function planRun(config: RunConfig): Promise<StepPlan[]> {
-  const { data, tokenizer, model, tokenizerTraining, training } = config;
-  const { imageHeight: height, imageWidth: width } = tokenizer;
-  const images = (count: number) => ({
-    images: new Uint8Array(count * height * width),
+  const { data, tokenizer, tokenizerTraining, training } = config;
+  const { height, width, channels } = imageSizeOf(data);
+  const { grid, scales, values } = tokenLayout(tokenizer, { height, width, channels });
+  const perImage = tokenCount({ grid, scales });
+  const tokens = values.kind === "codes"
+    ? new Int32Array(training.batchSize * perImage)
+    : new Float32Array(training.batchSize * perImage * values.channels);
+  const count = tokenizerTraining.batchSize;
+  const images = {
+    images: new Uint8Array(count * height * width * channels),
     labels: new Uint8Array(count),
-    count,
-    height,
-    width,
-    classes: data.classes,
-  });
-  const codes = new Int32Array(training.batchSize * tokenCount(model));
-  return [
-    await planStage(tokenizerStage(config, images(tokenizerTraining.batchSize))),
-    await planStage(modelStage(config, images(training.batchSize), () => Promise.resolve(codes))),
-  ];
+    ...{ count, height, width, channels, classes: data.classes },
+  };
+  const labels = new Uint8Array(training.batchSize);
+  const ofModel = modelStage(
+    config,
+    training.batchSize,
+    () => Promise.resolve(tokensInMemory(tokens, labels)),
+  );
+  if (!trainsTokenizer(config)) return [await planStage(ofModel)];
+  return [await planStage(tokenizerStage(config, images)), await planStage(ofModel)];
 }
 
 /**
@@ -97,7 +106,7 @@ export async function planStage<P, Batch, Buffers>(
   };
   const history = placeholder([settings.logEvery, metricNames(losses).length]);
   const batchAt = await stage.batches();
-  const batch = treeMap(({ shape, dtype }: Tensor) => placeholder(shape, dtype), batchAt(0));
+  const batch = treeMap(({ shape, dtype }: Tensor) => placeholder(shape, dtype), await batchAt(0));
   const step = trainingStep(stage.loss, losses, settings, stage.buffers?.update);
   const plan = planOf(step, [state, history, batch], { donate: [0, 1] });
 

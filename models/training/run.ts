@@ -1,21 +1,19 @@
 /** A run and its folder: configuration, both trainings, their codes in between, and pictures at the end. */
 import { removeTemporaries, writeFileAtomically } from "../../lib/formats/atomic_write.ts";
 import { writePng } from "../../lib/formats/png.ts";
-import { jit } from "../../lib/transforms/jit.ts";
-import type { Tensor } from "../../lib/tensor.ts";
 import { readConfig } from "../config/read.ts";
 import type { RunConfig } from "../config/schema.ts";
-import type { ImageDataset } from "../data/dataset.ts";
-import { type FmtParameters, fmtParameters } from "../fmt/network.ts";
-import type { VqConfig } from "../vq/config.ts";
-import { encodeImages, type VqParameters, vqParameters } from "../vq/vq.ts";
-import { loadWeights, type WhichCheckpoint } from "./checkpoints.ts";
-import { imageBatch, loadData } from "./data.ts";
+import type { Tokenizer } from "../kinds/tokenizer.ts";
+import { loadParameters } from "../llamagen/weights.ts";
+import { type ParametersOf, parametersOf } from "../model.ts";
+import { exportWeights, loadWeights, type WhichCheckpoint } from "./checkpoints.ts";
+import { loadData } from "./data.ts";
 import { type StageProgress, train } from "./loop.ts";
 import { modelStage } from "./model_stage.ts";
 import { progressPicture, samplePicture, type TrainedRun } from "./samples.ts";
 import { addSession } from "./sessions.ts";
-import { tokenizerStage } from "./tokenizer_stage.ts";
+import { tokenizerStage, trainsTokenizer } from "./tokenizer_stage.ts";
+import { encodeData } from "./tokens.ts";
 
 /** What a run is doing. */
 export type RunProgress = StageProgress | {
@@ -74,18 +72,19 @@ export async function trainRun(
   tell({ stage: "data", step: 0, steps: 1 });
   const data = await loadData(config);
   tell({ stage: "data", step: 1, steps: 1 });
-  const stage = { ...tokenizerStage(config, data), saved };
-  const tokenizer = await train(stage, folder, report, signal, warn);
+  const tokenizer = trainsTokenizer(config)
+    ? await train({ ...tokenizerStage(config, data), saved }, folder, report, signal, warn)
+    : await takeTokenizer(config, folder);
   const encode = () =>
     encodeData(config.tokenizer, tokenizer, data, (step, steps) => {
       tell({ stage: "codes", step, steps });
     });
   const pictures = {
     every: config.training.sampleEvery,
-    draw: (model: FmtParameters) => progressPicture({ config, tokenizer, model }),
+    draw: (model: TrainedRun["model"]) => progressPicture({ config, tokenizer, model }),
   };
-  const ofModel = { ...modelStage(config, data, encode), pictures, saved };
-  const model = await train(ofModel, folder, report, signal, warn);
+  const stage = { ...modelStage(config, data.count, encode), pictures, saved };
+  const model = await train(stage, folder, report, signal, warn);
   const picture = await samplePicture({ config, tokenizer, model }, (step, steps) => {
     tell({ stage: "samples", step, steps });
   });
@@ -97,6 +96,28 @@ export async function trainRun(
 async function refreshReport(folder: string): Promise<void> {
   const { writeRunReport } = await import("../reports/run_report.ts");
   await writeRunReport(folder);
+}
+
+/** The weights that a configuration names, which the folder then has as well. */
+async function takeTokenizer(
+  { tokenizer, tokenizerTraining }: RunConfig,
+  folder: string,
+): Promise<ParametersOf<Tokenizer>> {
+  const described = parametersOf(tokenizer);
+  try {
+    return await loadWeights(folder, "tokenizer", described) as ParametersOf<Tokenizer>;
+  } catch (error) {
+    if (!(error instanceof Deno.errors.NotFound)) throw error;
+  }
+  try {
+    const params = await loadParameters(described, tokenizerTraining.weights!);
+    await exportWeights(folder, "tokenizer", params, 0);
+    return params as ParametersOf<Tokenizer>;
+  } catch (error) {
+    const isOther = error instanceof TypeError || error instanceof Deno.errors.NotFound;
+    if (!isOther) throw error;
+    throw new RangeError(`tokenizerTraining.weights: ${error.message}`, { cause: error });
+  }
 }
 
 /**
@@ -115,8 +136,12 @@ export async function openRun(
   const { tokenizer, model } = config;
   return {
     config,
-    tokenizer: await loadWeights(folder, "tokenizer", vqParameters(tokenizer)) as VqParameters,
-    model: await loadWeights(folder, "model", fmtParameters(model), which) as FmtParameters,
+    tokenizer: await loadWeights(
+      folder,
+      "tokenizer",
+      parametersOf(tokenizer),
+    ) as TrainedRun["tokenizer"],
+    model: await loadWeights(folder, "model", parametersOf(model), which) as TrainedRun["model"],
   };
 }
 
@@ -129,36 +154,4 @@ export async function readRunConfig(folder: string): Promise<RunConfig> {
   } catch (error) {
     throw new RangeError(`${path}: ${(error as Error).message}`, { cause: error });
   }
-}
-
-/** Images encoded together. */
-const encodeBatch = 250;
-
-/** The codes of all images [count, N], by grid index. */
-export async function encodeData(
-  model: VqConfig,
-  params: VqParameters,
-  data: ImageDataset,
-  report: (done: number, total: number) => void,
-): Promise<Int32Array> {
-  const encode = jit((params: VqParameters, images: Tensor) =>
-    encodeImages(model, params, images).codes
-  );
-  const batches: Int32Array[] = [];
-  const total = Math.ceil(data.count / encodeBatch);
-  for (let batch = 0; batch < total; batch++) {
-    // The last batch repeats the last image, so that one program serves all.
-    const indices = Array.from(
-      { length: encodeBatch },
-      (_, i) => Math.min(batch * encodeBatch + i, data.count - 1),
-    );
-    const codes = encode(params, imageBatch(data, indices));
-    batches.push(await codes.data() as Int32Array);
-    codes.dispose();
-    report(batch + 1, total);
-  }
-  const perImage = batches[0]!.length / encodeBatch;
-  const all = new Int32Array(total * encodeBatch * perImage);
-  batches.forEach((codes, batch) => all.set(codes, batch * codes.length));
-  return all.subarray(0, data.count * perImage);
 }

@@ -1,27 +1,37 @@
 /** Pictures from a trained run: tokens drawn set by set, decoded to images. */
 import { type Image, imageGrid } from "../../lib/formats/png.ts";
+import type { Tensor } from "../../lib/tensor.ts";
 import { jit } from "../../lib/transforms/jit.ts";
-import { reshape } from "../../ops/reshape.ts";
+import { imageSizeOf } from "../config/data.ts";
 import type { RunConfig, SamplingSettings } from "../config/schema.ts";
-import type { FmtParameters } from "../fmt/network.ts";
-import { sample } from "../fmt/sample.ts";
-import { parseRecipe } from "../sar/recipe.ts";
-import { drawSampling } from "../sar/sampling.ts";
-import { decodeCodes, type VqParameters } from "../vq/vq.ts";
+import { modelKind, type PartialTokens, type TokenModel } from "../kinds/model.ts";
+import {
+  type Tokenizer,
+  tokenizerKind,
+  type TokenLayout,
+  tokenLayout,
+} from "../kinds/tokenizer.ts";
+import type { ParametersOf } from "../model.ts";
 import { toImages } from "./data.ts";
 import { runKey } from "./keys.ts";
+import { paintUnknown, tokensToDecode } from "./partial.ts";
 
 /** A run that can be sampled from. */
 export interface TrainedRun {
   readonly config: RunConfig;
-  readonly tokenizer: VqParameters;
-  readonly model: FmtParameters;
+  readonly tokenizer: ParametersOf<Tokenizer>;
+  readonly model: ParametersOf<TokenModel>;
 }
+
+/** Told the share that is done, and, in sampling, how to look at the images so far. */
+export type SamplingReport = (
+  done: number,
+  total: number,
+  partial?: () => Promise<Image[]>,
+) => void | Promise<void>;
 
 /** Images that are sampled together; another number gives the same images. */
 const batchSize = 80;
-
-const decodeBatch = jit(decodeCodes);
 
 /**
  * Samples images.
@@ -30,45 +40,83 @@ const decodeBatch = jit(decodeCodes);
  * @param labels The class of each image wanted.
  * @param settings How to sample.
  * @param seed The same seed gives the same images.
- * @param report Told the share that is done, after every set.
+ * @param report Told the share that is done after every set, with a function that gives the images of the batch as far
+ * as they are known: gray where they are not, or of coarse scales only. Sampling goes on when its promise resolves.
  * @returns One image for each label.
  * @throws {RangeError} If there are more sets than tokens, or a label is none of the classes.
  */
 export async function sampleImages(
-  { config, tokenizer, model }: TrainedRun,
+  run: TrainedRun,
   labels: readonly number[],
   settings: SamplingSettings,
   seed: number,
-  report: (done: number, total: number) => void = () => {},
+  report: SamplingReport = () => {},
 ): Promise<Image[]> {
-  const { grid } = config.model;
-  const { order, schedule, steps, ...draw } = settings;
-  const recipe = parseRecipe({
-    order,
-    schedule,
-    ...(schedule === "next-scale" ? {} : { sets: steps }),
-  });
+  const { config, model } = run;
   const key = runKey(seed, "samples");
   const batches = Math.ceil(labels.length / batchSize);
   const images: Image[] = [];
   for (let first = 0; first < labels.length; first += batchSize) {
-    const own = labels.slice(first, first + batchSize);
-    const tokens = await sample(config.model, model, {
-      ...draw,
-      ...drawSampling(recipe, grid, key, own.length, first),
-      labels: own,
-      attention: draw.attention ?? (config.recipe.fullDecoder ? "full-decoder" : "masked"),
-      onStep: ({ set, sets }) => report(first / batchSize * sets + set, batches * sets),
+    const tokens = await modelKind(config.model).sample(config.model, model, {
+      labels: labels.slice(first, first + batchSize),
+      settings,
+      key,
+      firstImage: first,
+      fullDecoder: config.recipe.fullDecoder,
+      onStep: ({ set, sets, tokens }) =>
+        report(
+          first / batchSize * sets + set,
+          batches * sets,
+          async () => await partialImages(run, await tokens()),
+        ),
     });
-    const codes = reshape(tokens, [own.length, grid.height, grid.width]);
-    images.push(...await toImages(decodeBatch(config.tokenizer, tokenizer, codes)));
+    images.push(...await decodeTokens(run, tokens));
   }
   return images;
 }
 
+/** The grids of a run's tokens. */
+export function layoutOf({ tokenizer, data }: RunConfig): TokenLayout {
+  return tokenLayout(tokenizer, imageSizeOf(data));
+}
+
+const decodeBatch = jit(function decodeTokens(
+  model: Tokenizer,
+  params: ParametersOf<Tokenizer>,
+  tokens: Tensor,
+  grid: TokenLayout["grid"],
+): Tensor {
+  return tokenizerKind(model).decode(model, params, tokens, grid);
+});
+
 /**
- * The picture of a finished run: a row for each class; on the left in the few steps of the configuration, on the right
- * from the same model one token a step, row by row.
+ * Decodes tokens.
+ *
+ * @param run The run, of which the tokenizer counts.
+ * @param tokens Codes i32 [B, N] or vectors f32 [B, N, channels] by grid index; of several scales all, or the first.
+ * @returns B images.
+ */
+export async function decodeTokens(
+  { config, tokenizer }: Omit<TrainedRun, "model">,
+  tokens: Tensor,
+): Promise<Image[]> {
+  const { grid } = layoutOf(config);
+  return await toImages(decodeBatch(config.tokenizer, tokenizer, tokens, grid));
+}
+
+/** Images of which some tokens are not known. */
+async function partialImages(
+  run: Omit<TrainedRun, "model">,
+  partial: PartialTokens,
+): Promise<Image[]> {
+  const layout = layoutOf(run.config);
+  const decoded = await decodeTokens(run, tokensToDecode(partial, layout));
+  return paintUnknown(decoded, partial, layout);
+}
+
+/**
+ * The picture of a finished run: a row for each class; on the left by the settings of the configuration, on the right,
+ * where the kind of model can be sampled in another way, from the same model one token a step, row by row.
  *
  * @param run The trained run.
  * @param report Told the share that is done.
@@ -78,26 +126,22 @@ export async function samplePicture(
   run: TrainedRun,
   report: (done: number, total: number) => void = () => {},
 ): Promise<Image> {
-  const { sampling, seed, model: { classes, grid } } = run.config;
+  const { sampling, seed, model, data: { classes } } = run.config;
   const { perClass } = sampling;
   const labels = Array.from({ length: classes * perClass }, (_, i) => Math.floor(i / perClass));
-  const few = sampling;
-  const each = {
-    ...sampling,
-    decoding: "order",
-    order: "raster",
-    schedule: "uniform",
-    steps: grid.height * grid.width,
-  } as const;
-  const total = few.steps + each.steps;
-  const left = await sampleImages(run, labels, few, seed, (done, of) => {
-    report(few.steps * done / of, total);
-  });
-  const right = await sampleImages(run, labels, each, seed, (done, of) => {
-    report(few.steps + each.steps * done / of, total);
-  });
-  const halves = [left, right].map((images) => imageGrid(images, { columns: perClass }));
-  return imageGrid(halves, { columns: 2, padding: 2 });
+  const other = modelKind(model).otherSampling?.(model, sampling);
+  const ways = other ? [sampling, other] : [sampling];
+  const total = ways.reduce((sum, { steps }) => sum + steps, 0);
+  const parts: Image[] = [];
+  let before = 0;
+  for (const settings of ways) {
+    const images = await sampleImages(run, labels, settings, seed, (done, of) => {
+      report(before + settings.steps * done / of, total);
+    });
+    before += settings.steps;
+    parts.push(imageGrid(images, { columns: perClass }));
+  }
+  return parts.length === 1 ? parts[0]! : imageGrid(parts, { columns: 2, padding: 2 });
 }
 
 /**

@@ -5,7 +5,8 @@ import { zeros } from "../../ops/create.ts";
 import { inFolder } from "../../tests/command_line.ts";
 import { readConfig } from "../config/read.ts";
 import { generateShapes } from "../data/shapes.ts";
-import { vqLoss } from "../vq/vq.ts";
+import type { VqConfig } from "../vq/config.ts";
+import { vqLoss, type VqParameters } from "../vq/vq.ts";
 import { imageBatch } from "./data.ts";
 import { train } from "./loop.ts";
 import { readMetrics } from "./metrics.ts";
@@ -91,7 +92,7 @@ Deno.test("by gradients alone the loss is that of the paper", async () => {
   const images = imageBatch(data, [0, 1, 2]);
   const keys = zeros([3, 2], { dtype: "u32" });
   const found = stage.loss(params, { images, keys }, {});
-  const wanted = vqLoss(config.tokenizer, params, images);
+  const wanted = vqLoss(config.tokenizer as VqConfig, params as VqParameters, images);
   for (const name of ["loss", "reconstruction", "codebook"] as const) {
     assertAlmostEquals(await found[name]!.item(), await wanted[name].item(), 1e-6);
   }

@@ -3,9 +3,9 @@ import { foldIn, type Key } from "../../lib/random/threefry.ts";
 import { type Tensor, tensor } from "../../lib/tensor.ts";
 import type { RunConfig } from "../config/schema.ts";
 import type { ImageDataset } from "../data/dataset.ts";
-import { init } from "../model.ts";
-import { codeImages, type VqParameters, vqParameters } from "../vq/vq.ts";
-import { batchesOf, type BatchPart, imageBatch, partOf, positionOf } from "./data.ts";
+import { type Tokenizer, tokenizerKind } from "../kinds/tokenizer.ts";
+import { init, type ParametersOf, parametersOf } from "../model.ts";
+import { batchesOf, imageBatch, partOf, positionOf, whole } from "./data.ts";
 import { keyTensor, runKey } from "./keys.ts";
 import type { Stage } from "./loop.ts";
 import { type TokenizerBatch, type TokenizerBuffers, tokenizerLoss } from "./tokenizer_loss.ts";
@@ -14,16 +14,12 @@ import { type TokenizerBatch, type TokenizerBuffers, tokenizerLoss } from "./tok
 export function tokenizerStage(
   config: RunConfig,
   data: ImageDataset,
-): Stage<VqParameters, TokenizerBatch, TokenizerBuffers> {
+): Stage<ParametersOf<Tokenizer>, TokenizerBatch, TokenizerBuffers> {
   const { tokenizer, tokenizerTraining: settings, seed } = config;
   const examples = batchesOf(data.count, settings.batchSize, seed);
   const key = runKey(seed, "tokenizer training");
-  const { prepare, ...learning } = tokenizerLoss<VqParameters>(
-    {
-      imageChannels: tokenizer.imageChannels,
-      codebook: tokenizer,
-      code: (params, images) => codeImages(tokenizer, params, images),
-    },
+  const { prepare, ...learning } = tokenizerLoss(
+    tokenizerKind(tokenizer).trainable(tokenizer),
     settings,
     keyTensor(runKey(seed, "discriminator")),
   );
@@ -33,7 +29,7 @@ export function tokenizerStage(
     seed,
     config,
     position: (step) => positionOf(data.count, settings.batchSize, step),
-    parameters: () => vqParameters(tokenizer),
+    parameters: () => parametersOf(tokenizer),
     init: () => init(tokenizer, keyTensor(runKey(seed, "tokenizer"))),
     async batches() {
       await prepare();
@@ -49,7 +45,10 @@ export function tokenizerStage(
   };
 }
 
-const whole: BatchPart = { index: 0, count: 1 };
+/** Whether a run trains its tokenizer; otherwise it is given the weights. */
+export function trainsTokenizer({ tokenizerTraining }: RunConfig): boolean {
+  return tokenizerTraining.weights === undefined;
+}
 
 /** A key for each image, all the same: all that a batch holds is along the images. */
 function keyRows(key: Key, count: number): Tensor {
