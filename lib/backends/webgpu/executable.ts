@@ -4,9 +4,10 @@ import type { KernelStep, LoopStep, Plan, PlanBuffer, Step } from "../../compile
 import type { WgslDispatch } from "../../op.ts";
 import type { DeviceBuffer, DeviceCounters, Executable, RunListener } from "../backend.ts";
 import { type Gpu, wholeWords } from "./device.ts";
-import { loopWgsl } from "./loop_wgsl.ts";
+import { type LoopWgsl, loopWgsl } from "./loop_wgsl.ts";
 import type { Allocation, Memory, WebgpuBuffer } from "./memory.ts";
 import type { Pipeline, Pipelines } from "./pipelines.ts";
+import { type NumberedStep, putSideBySide } from "./side_by_side.ts";
 import { partsOf, splitReduction } from "./split_reduction.ts";
 import type { Temporaries } from "./temporaries.ts";
 import type { Trial, Tuning } from "./tuning.ts";
@@ -16,7 +17,8 @@ import { createTimestamps, type Timestamps } from "./timestamps.ts";
 type Command =
   | {
     readonly kind: "dispatch";
-    /** The step of the plan that it belongs to. */
+    /** The steps of the plan that it belongs to, and the first of them. */
+    readonly steps: readonly number[];
     readonly step: number;
     readonly name: string;
     readonly pipeline: Pipeline;
@@ -46,6 +48,9 @@ export interface Runtime {
 /** Bindings of past runs that are kept, for callers that pass other buffers in turn. */
 const keptVariants = 16;
 
+/** Slots that the parts of reductions take in turn, so that those of several may be there at once. */
+const scratchSlots = 64;
+
 /** Compiles a plan. */
 export function prepare(runtime: Runtime, plan: Plan): Executable {
   const { gpu, pipelines, counters } = runtime;
@@ -56,54 +61,73 @@ export function prepare(runtime: Runtime, plan: Plan): Executable {
   const slotBytes = [...plan.slotBytes];
   const slotOf = new Map([...plan.temporaries].map(([id, { slot }]) => [id, slot]));
 
+  let scratchCount = 0;
   let nextId = 1 + plan.buffers.reduce((most, { id }) => Math.max(most, id), 0);
 
   /** The step, or the steps into which it is cut; their scratch has slots behind the plan's. */
   const splitLoop = (step: LoopStep): LoopStep[] => {
     const parts = partsOf(step, gpu.target);
     if (parts === 1) return [step];
-    let slot = plan.slotBytes.length;
     return splitReduction(step, parts, (dtype, elements) => {
       const id = nextId++, bytes = elements * bytesPerElement[dtype];
       const type = { shape: [elements], dtype };
       buffers.set(id, { id, type, bytes, label: `parts of ${step.name}` });
+      const slot = plan.slotBytes.length + scratchCount++ % scratchSlots;
       slotBytes[slot] = Math.max(slotBytes[slot] ?? 0, bytes);
-      slotOf.set(id, slot++);
+      slotOf.set(id, slot);
       return id;
     });
   };
-  const parts = plan.steps.map((step) => step.kind === "loop" ? splitLoop(step) : [step]);
+  const numbered = plan.steps.flatMap((step, number) =>
+    (step.kind === "loop" ? splitLoop(step) : [step]).map((step) => ({ number, step }))
+  );
+  const alone = new Map<Step, LoopWgsl>();
+  const together = putSideBySide(
+    numbered,
+    (step) => {
+      const dispatch = loopDispatch([step], buffers, gpu);
+      alone.set(step, dispatch);
+      return `${dispatch.workgroups} ${dispatch.code}`;
+    },
+    (id) => slotOf.has(id) ? `slot ${slotOf.get(id)}` : `buffer ${id}`,
+    device.limits.maxStorageBuffersPerShaderStage,
+  );
 
   /** The commands, with the fastest kernels that are known. */
   const compileCommands = (): Command[] =>
-    parts.flatMap((steps, number) =>
-      steps.flatMap((step): Command[] => {
-        if (step.kind === "copy") {
-          const bytes = wholeWords(buffers.get(step.reads[0])!.bytes);
-          if (bytes === 0) return [];
-          const [from] = step.reads, [to] = step.writes;
-          return [{ kind: "copy", step: number, from, to, bytes }];
-        }
-        const dispatches = step.kind === "loop"
-          ? [loopDispatch(step, buffers, gpu)]
-          : kernelDispatches(step, buffers, runtime.tuning);
-        return dispatches.filter(({ workgroups }) => !workgroups.includes(0)).map((dispatch) => {
-          checkWorkgroups(dispatch, gpu);
-          return {
-            kind: "dispatch",
-            step: number,
-            name: dispatch.name,
-            pipeline: pipelines.get(dispatch),
-            workgroups: dispatch.workgroups,
-            bindings: dispatch.bindings.map(({ operand, index, access }) => ({
-              buffer: operandBuffer(step, operand, index),
-              written: access === "read_write",
-            })),
-            groups: new Map(),
-          };
-        });
-      })
-    );
+    together.flatMap(({ members }): Command[] => {
+      const [{ number, step }] = members as [NumberedStep];
+      const steps = members.map(({ number }) => number);
+      if (step.kind === "copy") {
+        const bytes = wholeWords(buffers.get(step.reads[0])!.bytes);
+        if (bytes === 0) return [];
+        const [from] = step.reads, [to] = step.writes;
+        return [{ kind: "copy", step: number, from, to, bytes }];
+      }
+      const dispatches = step.kind === "loop"
+        ? [
+          members.length === 1
+            ? alone.get(step)!
+            : loopDispatch(members.map(({ step }) => step as LoopStep), buffers, gpu),
+        ]
+        : kernelDispatches(step, buffers, runtime.tuning);
+      return dispatches.filter(({ workgroups }) => !workgroups.includes(0)).map((dispatch) => {
+        checkWorkgroups(dispatch, gpu);
+        const { name, workgroups } = dispatch;
+        return {
+          kind: "dispatch",
+          ...{ steps, step: number, name, workgroups },
+          pipeline: pipelines.get(dispatch),
+          bindings: dispatch.bindings.map((binding) => ({
+            buffer: "buffer" in binding
+              ? binding.buffer
+              : operandBuffer(step, binding.operand, binding.index),
+            written: binding.access === "read_write",
+          })),
+          groups: new Map(),
+        };
+      });
+    });
   let commands = compileCommands();
   let { revision } = runtime.tuning;
 
@@ -116,7 +140,7 @@ export function prepare(runtime: Runtime, plan: Plan): Executable {
   );
   const variants = new Map<string, readonly (GPUBindGroup | undefined)[]>();
   const stepsOfDispatches = () =>
-    commands.flatMap((command) => command.kind === "dispatch" ? [command.step] : []);
+    commands.flatMap((command) => command.kind === "dispatch" ? [command.steps] : []);
   let stepOfDispatch = stepsOfDispatches();
   /** Takes faster kernels where they have become known. */
   const renew = () => {
@@ -261,7 +285,8 @@ export function prepare(runtime: Runtime, plan: Plan): Executable {
     run(given, { timestamps });
     const milliseconds = plan.steps.map(() => 0);
     for (const [pass, duration] of (await timestamps.read()).entries()) {
-      milliseconds[stepOfDispatch[pass]!]! += duration;
+      const steps = stepOfDispatch[pass]!;
+      for (const step of steps) milliseconds[step]! += duration / steps.length;
     }
     return milliseconds;
   };
@@ -303,15 +328,20 @@ function remember<V>(cache: Map<string, V>, key: string, value: V) {
   cache.set(key, value);
 }
 
-function loopDispatch(step: LoopStep, buffers: Map<number, PlanBuffer>, gpu: Gpu): WgslDispatch {
+function loopDispatch(
+  steps: readonly LoopStep[],
+  buffers: Map<number, PlanBuffer>,
+  gpu: Gpu,
+): LoopWgsl {
   const operand = (id: number): { buffer: number; dtype: DType } => ({
     buffer: id,
     dtype: buffers.get(id)!.type.dtype,
   });
-  return loopWgsl(step.name, step.kernel, {
-    reads: step.reads.map(operand),
-    writes: step.writes.map(operand),
-  }, gpu.target);
+  const members = steps.map(({ reads, writes }) => ({
+    reads: reads.map(operand),
+    writes: writes.map(operand),
+  }));
+  return loopWgsl(steps[0]!.name, steps[0]!.kernel, members, gpu.target);
 }
 
 function kernelDispatches(
@@ -345,7 +375,10 @@ function operandBuffer(
   return id;
 }
 
-function checkWorkgroups({ name, workgroups }: WgslDispatch, gpu: Gpu) {
+function checkWorkgroups(
+  { name, workgroups }: Pick<WgslDispatch, "name" | "workgroups">,
+  gpu: Gpu,
+) {
   const most = gpu.target.limits.maxComputeWorkgroupsPerDimension;
   if (workgroups.every((count) => Number.isInteger(count) && count <= most)) return;
   throw new RangeError(

@@ -15,28 +15,84 @@ export interface LoopOperands {
   readonly writes: readonly { readonly buffer: number; readonly dtype: DType }[];
 }
 
+/** A compute shader of fused kernels side by side. */
+export interface LoopWgsl extends Omit<WgslDispatch, "bindings"> {
+  /** The distinct buffers, each once, and whether they are written. */
+  readonly bindings: readonly {
+    readonly buffer: number;
+    readonly access: "read" | "read_write";
+  }[];
+}
+
 /**
- * The compute shader of a fused kernel.
+ * The compute shader of a fused kernel, on one set of operands or on several side by side.
  *
  * @param name Shown in profiles.
  * @param kernel What to compute.
- * @param operands Types of the buffers that it reads and writes.
+ * @param members Types of the buffers that it reads and writes; all alike but for the buffers.
  * @param target The device.
- * @returns One dispatch; its bindings are the distinct buffers, each once.
+ * @returns One dispatch.
  */
 export function loopWgsl(
   name: string,
   kernel: LoopKernel,
-  operands: LoopOperands,
+  members: readonly LoopOperands[],
   target: WgslTarget,
-): WgslDispatch {
-  const { bindings, declarations, readNames, writeNames } = bind(operands);
+): LoopWgsl {
+  const { bindings, declarations, readNames, writeNames } = bind(members);
+  const { shared, size, groups, body } = loopBody(kernel, members[0]!, target);
+  const all = groups * members.length;
+  const most = target.limits.maxComputeWorkgroupsPerDimension;
+  const gridX = Math.min(all, most), gridY = all === 0 ? 0 : Math.ceil(all / gridX);
+  const functions = members.map((_, i) => [
+    `fn member${i}(group: i32, local: u32, workgroup: vec3<u32>) {`,
+    ...indented(body).map((line) =>
+      line.replaceAll(
+        /\b(read|write)_(\d+)\b/g,
+        (_, kind, slot) => (kind === "read" ? readNames : writeNames)[i]![slot]!,
+      )
+    ),
+    `}`,
+  ]);
+  const calls = members.length === 1
+    ? [`  member0(flat, local, workgroup);`]
+    : members.map((_, i) =>
+      `  ${i > 0 ? "else " : ""}if (flat < ${(i + 1) * groups}) ` +
+      `{ member${i}(flat - ${i * groups}, local, workgroup); }`
+    );
+  const code = [
+    ...declarations,
+    ...shared.map((declaration) => declaration.replace("SIZE", String(size))),
+    ...functions.flat(),
+    `@compute @workgroup_size(${size})`,
+    `fn main(@builtin(workgroup_id) workgroup: vec3<u32>,`,
+    `  @builtin(local_invocation_index) local: u32) {`,
+    `  let flat = i32(workgroup.x + workgroup.y * ${gridX}u);`,
+    ...calls,
+    `}`,
+    ``,
+  ].join("\n");
+  const shown = members.length > 1 ? `${members.length} × ${name}` : name;
+  return {
+    name: shown,
+    code: functionsFor(code) + code,
+    bindings,
+    workgroups: [gridX, gridY, 1],
+  };
+}
+
+/** The lines of a kernel for the operands `read_0`, `write_0` and so on, and its workgroups. */
+function loopBody(kernel: LoopKernel, operands: LoopOperands, target: WgslTarget) {
   const rowCount = sizeOf(kernel.rows), columnCount = sizeOf(kernel.columns);
   const tiling = chooseTiling(kernel, target);
   const size = tiling.rows * tiling.threads;
   const groups = Math.ceil(rowCount / tiling.rows);
-  const most = target.limits.maxComputeWorkgroupsPerDimension;
-  const gridX = Math.min(groups, most), gridY = groups === 0 ? 0 : Math.ceil(groups / gridX);
+  // Buffers that are the same go by the name of the write.
+  const writeNames = operands.writes.map((_, i) => `write_${i}`);
+  const readNames = operands.reads.map(({ buffer }, i) => {
+    const written = operands.writes.findIndex((write) => write.buffer === buffer);
+    return written < 0 ? `read_${i}` : writeNames[written]!;
+  });
   const writer = new ExpressionWriter(kernel, operands.reads, readNames);
 
   // All values are evaluated before the first store, which may overwrite what they load.
@@ -84,47 +140,37 @@ export function loopWgsl(
     : [...rowLines, ...rowStores];
 
   const body = [
-    `let group = i32(workgroup.x + workgroup.y * ${gridX}u);`,
     ...rowIndex(tiling, rowCount, groups),
     ...passes.flat(),
     ...end,
   ];
-  const main = [
-    ...declarations,
-    ...shared.map((declaration) => declaration.replace("SIZE", String(size))),
-    `@compute @workgroup_size(${size})`,
-    `fn main(@builtin(workgroup_id) workgroup: vec3<u32>,`,
-    `  @builtin(local_invocation_index) local: u32) {`,
-    ...indented(body),
-    `}`,
-    ``,
-  ].join("\n");
-  return { name, code: functionsFor(main) + main, bindings, workgroups: [gridX, gridY, 1] };
+  return { shared, size, groups, body };
 }
 
 /** Declares every distinct buffer once: read_write where it is written, else read. */
-function bind({ reads, writes }: LoopOperands) {
-  const bindings: WgslDispatch["bindings"][number][] = [];
+function bind(members: readonly LoopOperands[]) {
+  const bindings: LoopWgsl["bindings"][number][] = [];
   const declarations: string[] = [];
   const nameOf = new Map<number, string>();
   const declare = (
-    operand: "input" | "output",
-    index: number,
+    access: "read" | "read_write",
     { buffer, dtype }: LoopOperands["reads"][number],
   ): string => {
     const known = nameOf.get(buffer);
     if (known) return known;
-    const name = `${operand}${index}`, access = operand === "output" ? "read_write" : "read";
+    const name = `buffer${bindings.length}`;
     declarations.push(
       `@group(0) @binding(${bindings.length}) var<storage, ${access}> ${name}: ` +
         `array<${dtype === "bool" ? "u32" : dtype}>;`,
     );
-    bindings.push({ operand, index, access });
+    bindings.push({ buffer, access });
     nameOf.set(buffer, name);
     return name;
   };
-  const writeNames = writes.map((write, index) => declare("output", index, write));
-  const readNames = reads.map((read, index) => declare("input", index, read));
+  const writeNames = members.map(({ writes }) =>
+    writes.map((write) => declare("read_write", write))
+  );
+  const readNames = members.map(({ reads }) => reads.map((read) => declare("read", read)));
   return { bindings, declarations, readNames, writeNames };
 }
 

@@ -1,6 +1,5 @@
 /** Compute pipelines, made once for each text of WGSL, and errors that show that text. */
 import { reportShader } from "../../debug/report.ts";
-import type { WgslDispatch } from "../../op.ts";
 import type { Gpu } from "./device.ts";
 
 /** A compiled shader. */
@@ -14,7 +13,11 @@ export interface Pipeline {
 /** The pipelines of a device. */
 export interface Pipelines {
   /** The pipeline of a dispatch. */
-  get(dispatch: WgslDispatch): Pipeline;
+  get(dispatch: {
+    readonly name: string;
+    readonly code: string;
+    readonly bindings: readonly { readonly access: "read" | "read_write" }[];
+  }): Pipeline;
 }
 
 /** Opens the cache of pipelines of a device. */
