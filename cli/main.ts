@@ -1,8 +1,11 @@
 /** The commands and their options; what they do stands in files of their own. */
 import { Command, CommanderError, Option } from "npm:commander@15.1.0";
+import { isDeviceFault } from "../lib/backends/errors.ts";
+import { NonFiniteError } from "../lib/debug/nans.ts";
 import { closeDevices } from "../lib/device.ts";
 import { type Mpi, openMpi } from "../lib/distributed/mpi.ts";
 import { namedConfigs } from "../models/config/named.ts";
+import { RunWriteError } from "../models/training/checkpoints.ts";
 import { convert } from "./convert.ts";
 import { edit } from "./edit.ts";
 import { evaluateCommand } from "./evaluate.ts";
@@ -55,11 +58,14 @@ async function runProgram(mpi: Mpi, args: readonly string[]): Promise<number> {
   } catch (error) {
     if (error instanceof CommanderError) return error.exitCode === 0 ? 0 : 2;
     const isMisuse = error instanceof UsageError;
-    const message = isMisuse
+    // What has happened to the machine or the data, not to the program.
+    const says = isMisuse || isDeviceFault(error) || error instanceof RunWriteError ||
+      error instanceof NonFiniteError;
+    const message = says
       ? `error: ${error.message.replaceAll(/\s*\n\s*/g, " ")}`
       : Deno.inspect(error);
     if (mpi.size > 1) mpi.abort(message, isMisuse ? 2 : 1);
-    console.error(isMisuse ? message : error);
+    console.error(says ? message : error);
     return isMisuse ? 2 : 1;
   }
 }

@@ -90,6 +90,28 @@ export async function tuneKernels(): Promise<readonly TunedKernel[]> {
   return await current?.tune?.() ?? [];
 }
 
+/**
+ * Closes the current device and opens it anew, after a fault of it. Tensors on it can no longer be read.
+ *
+ * @returns The new device, which is the current one.
+ * @throws {RangeError} If it is not there any more.
+ *
+ * @example
+ * ```ts
+ * import { assertEquals, assertNotEquals } from "@std/assert";
+ * import { closeDevices, openDevice, reopenDevice } from "./device.ts";
+ * const device = await openDevice("wasm");
+ * assertNotEquals(await reopenDevice(), device);
+ * closeDevices();
+ * ```
+ */
+export async function reopenDevice(): Promise<Backend> {
+  const device = currentDevice();
+  opened.delete(device.name);
+  device.close();
+  return await openDevice(device.name);
+}
+
 /** Closes every open device: memory, workers, queues. Tensors on them can no longer be read. */
 export function closeDevices(): void {
   for (const device of opened.values()) device.close();

@@ -1,5 +1,6 @@
 /** The public face of the runtime. */
 export type { Backend, DeviceCounters, DeviceName, TunedKernel } from "./backends/backend.ts";
+export { DeviceLostError, isDeviceFault, OutOfMemoryError } from "./backends/errors.ts";
 export * from "./debug/mod.ts";
 export { defineOp } from "./define_op.ts";
 export {
@@ -7,6 +8,7 @@ export {
   currentDevice,
   type DeviceChoice,
   openDevice,
+  reopenDevice,
   tuneKernels,
 } from "./device.ts";
 export { bytesPerElement, type DType, type HostArray, promote } from "./dtype.ts";

@@ -75,7 +75,10 @@ export interface Backend {
   acceptsViews(op: Op): boolean;
   /** Whether steps may be fused (the reference backend runs op by op). */
   readonly fuses: boolean;
-  /** @throws {RangeError} If the device cannot hold that many bytes; the message names `label`. */
+  /**
+   * @throws {OutOfMemoryError} If the device has no memory left; {RangeError} if it cannot hold that many bytes at
+   * all; {DeviceLostError} if it is lost. The message names `label`.
+   */
   allocate(bytes: number, label: string): DeviceBuffer;
   /** Gives a buffer back; it may be reused for anything enqueued later. */
   release(buffer: DeviceBuffer): void;

@@ -88,7 +88,9 @@ export function jit<Arguments extends unknown[], Result>(
   fn: (...args: Arguments) => Result,
   options: JitOptions = {},
 ): Jitted<Arguments, Result> {
-  const traces = new Map<string, Trace>();
+  // A device that is no longer used takes its programs with it.
+  const traces = new WeakMap<Backend, Map<string, Trace>>();
+  let count = 0;
   let last: Trace | undefined;
   let before: Map<string, string> | undefined;
   let retrace = "not compiled yet";
@@ -97,8 +99,10 @@ export function jit<Arguments extends unknown[], Result>(
     if (inTrace()) return fn(...args);
     const device = currentDevice();
     const { leaves, structure } = flatten(args);
-    const key = `${deviceKey(device)} ${structure.key} ${leaves.map(leafKey).join(" ")}`;
-    let trace = traces.get(key);
+    const key = `${structure.key} ${leaves.map(leafKey).join(" ")}`;
+    let known = traces.get(device);
+    if (!known) traces.set(device, known = new Map());
+    let trace = known.get(key);
     if (!trace) {
       const now = new Map(treeEntries<unknown>(args).map(([path, leaf]) => [path, leafKey(leaf)]));
       retrace = before ? difference(before, now) : "first call";
@@ -106,27 +110,18 @@ export function jit<Arguments extends unknown[], Result>(
       before = now;
       const donated = donatedLeaves(args, options.donate);
       trace = makeTrace(device, name, fn, { leaves, structure, donated }, options.early);
-      traces.set(key, trace);
+      known.set(key, trace);
+      count++;
     }
     last = trace;
     return run(trace, leaves, options.early) as Result;
   };
   return Object.defineProperties(call, {
-    traces: { get: () => traces.size },
+    traces: { get: () => count },
     retrace: { get: () => retrace },
     name: { value: name },
     plan: { value: () => last ? showPlan(last.plan) : "not compiled yet" },
   }) as Jitted<Arguments, Result>;
-}
-
-const deviceKeys = new WeakMap<Backend, number>();
-let nextDeviceKey = 0;
-
-/** Tells devices apart, also two of one name. */
-function deviceKey(device: Backend): number {
-  let key = deviceKeys.get(device);
-  if (key === undefined) deviceKeys.set(device, key = nextDeviceKey++);
-  return key;
 }
 
 function leafKey(leaf: unknown): string {

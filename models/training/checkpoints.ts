@@ -17,6 +17,11 @@ import {
   writeCheckpoint,
 } from "./checkpoint.ts";
 
+/** A run's folder cannot be written to: the disk is full, broken or read-only. */
+export class RunWriteError extends Error {
+  override readonly name = "RunWriteError";
+}
+
 /** A checkpoint that is whole. */
 export interface Checkpoint {
   readonly folder: string;
@@ -43,15 +48,28 @@ interface Listed {
 /** The checkpoints of a training, the newest first. */
 export async function listCheckpoints(run: string, stage: string): Promise<Listed[]> {
   const found: Listed[] = [];
-  try {
-    for await (const { name } of Deno.readDir(`${run}/checkpoints`)) {
-      const [, of, step] = /^(.+)-(\d+)$/.exec(name) ?? [];
-      if (of === stage) found.push({ folder: `${run}/checkpoints/${name}`, step: Number(step) });
-    }
-  } catch (error) {
-    if (!(error instanceof Deno.errors.NotFound)) throw error;
+  for (const name of await namesOf(run)) {
+    const [, of, step] = /^(.+)-(\d+)$/.exec(name) ?? [];
+    if (of === stage) found.push({ folder: `${run}/checkpoints/${name}`, step: Number(step) });
   }
   return found.sort((a, b) => b.step - a.step);
+}
+
+/** The names of all checkpoints of a run: they tell how far it is. With those being written, if they are wanted. */
+export async function checkpointNames(
+  run: string,
+  { temporary = false }: { readonly temporary?: boolean } = {},
+): Promise<string[]> {
+  return (await namesOf(run)).filter((name) => temporary || !name.endsWith(".tmp")).sort();
+}
+
+async function namesOf(run: string): Promise<string[]> {
+  try {
+    return await Array.fromAsync(Deno.readDir(`${run}/checkpoints`), ({ name }) => name);
+  } catch (error) {
+    if (error instanceof Deno.errors.NotFound) return [];
+    throw error;
+  }
 }
 
 /**
@@ -62,6 +80,7 @@ export async function listCheckpoints(run: string, stage: string): Promise<Liste
  * @param progress Where the training is.
  * @param kept What stays.
  * @returns The checkpoint's folder.
+ * @throws {RunWriteError} If it cannot be written; the ones before it are as they were.
  */
 export async function saveCheckpoint(
   run: string,
@@ -74,7 +93,11 @@ export async function saveCheckpoint(
   await Deno.mkdir(parent, { recursive: true });
   await removeTemporaries(parent); // room for what comes
   const folder = `${parent}/${stage}-${String(step).padStart(8, "0")}`;
-  await writeCheckpoint(folder, state, progress);
+  try {
+    await writeCheckpoint(folder, state, progress);
+  } catch (error) {
+    throw await explainFailure(error, run, folder);
+  }
   const all = await listCheckpoints(run, stage);
   // What is of a later step was passed over as damaged.
   const earlier = all.filter((found) => found.step <= step);
@@ -84,6 +107,26 @@ export async function saveCheckpoint(
     if (!staying.has(found)) await Deno.remove(found.folder, { recursive: true });
   }
   return folder;
+}
+
+/**
+ * An error that says what could not be written, and that nothing saved is lost; other errors than those of a disk that
+ * is full, broken or read-only stay as they are.
+ */
+export async function explainFailure(
+  cause: unknown,
+  run: string,
+  path = run,
+): Promise<unknown> {
+  const { code, message } = cause as { code?: unknown; message: string };
+  if (!["ENOSPC", "EDQUOT", "EFBIG", "EIO", "EROFS"].includes(String(code))) return cause;
+  const before = (await checkpointNames(run)).map((name) => `checkpoints/${name}`);
+  return new RunWriteError(
+    `could not write ${path}: ${message}; what is saved is as it was: ${
+      before.join(", ") || "no checkpoint yet"
+    }`,
+    { cause },
+  );
 }
 
 /** Those with a loss, the lowest first, and of equal ones the newest. */

@@ -1,5 +1,6 @@
 /** The training loop: steps, readings of the losses, checkpoints. It continues where its last checkpoint is. */
 import { setImmediate } from "node:timers/promises";
+import { NonFiniteError } from "../../lib/debug/nans.ts";
 import type { Image } from "../../lib/formats/png.ts";
 import { zeros } from "../../ops/create.ts";
 import { adamw } from "../../ops/optimizers/adamw.ts";
@@ -7,6 +8,7 @@ import type { TrainingSettings } from "../config/schema.ts";
 import { stepInParts } from "./accumulate.ts";
 import { exportWeights, loadLast, saveCheckpoint } from "./checkpoints.ts";
 import type { BatchPart } from "./data.ts";
+import { blameStep } from "./non_finite.ts";
 import { openLog } from "./log.ts";
 import type { Metrics, StageName } from "./metrics.ts";
 import {
@@ -78,8 +80,8 @@ export interface StageProgress {
  * @param warn Told of damaged checkpoints that are passed over.
  * @returns The trained weights: the moving average if there is one.
  * @throws {TypeError} If the folder's checkpoints are of another model; {RangeError} if of other data.
- * @throws {Error} If `skipLimit` steps in a row had a loss or gradient that is not finite; it is noticed when the
- * metrics are read, before anything is saved.
+ * @throws {NonFiniteError} If `skipLimit` steps in a row had a loss or gradient that is not finite; it is noticed when the
+ * metrics are read, before anything is saved, and the message names the op that made the first NaN or infinity.
  */
 export async function train<P, Batch, Buffers = unknown>(
   stage: Stage<P, Batch, Buffers>,
@@ -123,15 +125,19 @@ export async function train<P, Batch, Buffers = unknown>(
         return values.subarray(row * names.length, (row + 1) * names.length);
       });
       const skipped = names.indexOf("skipped");
-      for (const row of rows) {
+      for (const [i, row] of rows.entries()) {
         const isMade = row[skipped] === 0;
         if (isMade) losses.add(row[names.indexOf("loss")]!);
         skippedInARow = isMade ? 0 : skippedInARow + 1;
         if (skippedInARow >= skipLimit) {
           const [loss, norm] = ["loss", "gradientNorm"].map((metric) => row[names.indexOf(metric)]);
-          throw new Error(
+          // Skipped steps changed nothing: the parameters are those that it happened with.
+          const reason = await blameStep(stage, state, batch(read.step + i));
+          throw new NonFiniteError(
             `train: expected a finite loss but found ${loss}, with a gradient norm of ${norm},` +
-              ` after ${skippedInARow} skipped steps in a row up to step ${step} of the ${name}`,
+              ` after ${skippedInARow} skipped steps in a row up to step ${
+                read.step + i + 1
+              } of the ${name}: ${reason}`,
           );
         }
       }

@@ -1,5 +1,12 @@
 /** Tests of the training loop: what is logged, saved and continued, and what stops it. */
-import { assert, assertAlmostEquals, assertEquals, assertRejects } from "@std/assert";
+import {
+  assert,
+  assertAlmostEquals,
+  assertEquals,
+  assertRejects,
+  assertStringIncludes,
+} from "@std/assert";
+import { NonFiniteError } from "../../lib/debug/nans.ts";
 import { closeDevices, openDevice } from "../../lib/device.ts";
 import { readSafetensors } from "../../lib/formats/safetensors.ts";
 import { type Tensor, tensor } from "../../lib/tensor.ts";
@@ -99,7 +106,8 @@ Deno.test("a loss that is no number stops the training before it is saved", () =
       ...stage({ steps: 4, skipLimit: 4 }),
       loss: ({ w }: Params) => ({ loss: mean(mul(w, NaN)) }),
     };
-    await assertRejects(() => train(broken, folder), Error, "finite loss but found NaN");
+    const error = await assertRejects(() => train(broken, folder), NonFiniteError);
+    assertStringIncludes(error.message, "finite loss but found NaN");
     const files = [...Deno.readDirSync(folder)].map(({ name }) => name);
     assertEquals(files.filter((name) => !/tfevents/.test(name)), ["metrics.jsonl"]);
   }));
@@ -126,6 +134,30 @@ Deno.test("steps without a finite loss or gradient are skipped and counted", () 
     const stops = training((step) => step % 3 === 1, { steps: 4, skipLimit: 3 });
     await Deno.mkdir(`${folder}/stops`);
     await assertRejects(() => train(stops, `${folder}/stops`), Error, "3 skipped steps in a row");
+  }));
+
+Deno.test("a training that stops names what made the first NaN: data, weights or an op", () =>
+  inFolder(async (folder) => {
+    const stops = async (parts: Partial<Stage<Params, Tensor>>, message: string) => {
+      const settings = { ...options, steps: 9, skipLimit: 3, checkpointEvery: 9 };
+      const training = { ...stage(settings), ...parts };
+      const error = await assertRejects(() => train(training, folder), NonFiniteError);
+      assertStringIncludes(error.message, "after 3 skipped steps in a row");
+      assertStringIncludes(error.message, message);
+    };
+    const data = (step: number) => tensor([1, step < 2 ? 1 : NaN]);
+    await stops(
+      { batches: () => Promise.resolve(data) },
+      "up to step 5 of the model: debugNans: found NaN at [1] of argument 0.batch, f32[2]",
+    );
+    await stops(
+      { init: () => ({ w: tensor([[1, 2], [NaN, 4]]) }) },
+      "up to step 3 of the model: debugNans: found NaN at [1, 0] of argument 0.state.params.w",
+    );
+    await stops(
+      { loss: ({ w }, target) => ({ loss: mean(mul(sqrt(sub(w, 2)), target)) }) },
+      "sqrt(f32[2, 2]) -> f32[2, 2] made NaN at [0, 0] from finite inputs (there -1)",
+    );
   }));
 
 Deno.test("a skipped step leaves parameters, means and average to the bit", () =>

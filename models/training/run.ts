@@ -6,10 +6,17 @@ import type { RunConfig } from "../config/schema.ts";
 import type { Tokenizer } from "../kinds/tokenizer.ts";
 import { loadParameters } from "../llamagen/weights.ts";
 import { type ParametersOf, parametersOf } from "../model.ts";
-import { exportWeights, loadWeights, type WhichCheckpoint } from "./checkpoints.ts";
+import {
+  checkpointNames,
+  explainFailure,
+  exportWeights,
+  loadWeights,
+  type WhichCheckpoint,
+} from "./checkpoints.ts";
 import { loadData } from "./data.ts";
 import { type StageProgress, train } from "./loop.ts";
 import { modelStage } from "./model_stage.ts";
+import { surviveFaults } from "./recovery.ts";
 import { progressPicture, samplePicture, type TrainedRun } from "./samples.ts";
 import { addSession } from "./sessions.ts";
 import { tokenizerStage, trainsTokenizer } from "./tokenizer_stage.ts";
@@ -32,8 +39,11 @@ export type RunProgress = StageProgress | {
  * @param folder The run's folder.
  * @param report Told what is being done.
  * @param signal Once it is aborted, a training writes a checkpoint, and the signal's reason is thrown.
- * @param warn Told of damaged checkpoints that are passed over.
+ * @param warn Told of damaged checkpoints that are passed over, and of faults of the device: it is opened again, and the
+ * run goes on from its checkpoints.
  * @throws {TypeError} If the folder's checkpoints are of another model.
+ * @throws {RunWriteError} If the disk is full: the checkpoints are as they were.
+ * @throws {DeviceLostError} or {OutOfMemoryError} If that happens again and again before another checkpoint.
  *
  * @example
  * ```ts
@@ -72,24 +82,34 @@ export async function trainRun(
   tell({ stage: "data", step: 0, steps: 1 });
   const data = await loadData(config);
   tell({ stage: "data", step: 1, steps: 1 });
-  const tokenizer = trainsTokenizer(config)
-    ? await train({ ...tokenizerStage(config, data), saved }, folder, report, signal, warn)
-    : await takeTokenizer(config, folder);
-  const encode = () =>
-    encodeData(config.tokenizer, tokenizer, data, (step, steps) => {
-      tell({ stage: "codes", step, steps });
+  const fromCheckpoints = async () => {
+    const tokenizer = trainsTokenizer(config)
+      ? await train({ ...tokenizerStage(config, data), saved }, folder, report, signal, warn)
+      : await takeTokenizer(config, folder);
+    const encode = () =>
+      encodeData(config.tokenizer, tokenizer, data, (step, steps) => {
+        tell({ stage: "codes", step, steps });
+      });
+    const pictures = {
+      every: config.training.sampleEvery,
+      draw: (model: TrainedRun["model"]) => progressPicture({ config, tokenizer, model }),
+    };
+    const stage = { ...modelStage(config, data.count, encode), pictures, saved };
+    const model = await train(stage, folder, report, signal, warn);
+    return await samplePicture({ config, tokenizer, model }, (step, steps) => {
+      tell({ stage: "samples", step, steps });
     });
-  const pictures = {
-    every: config.training.sampleEvery,
-    draw: (model: TrainedRun["model"]) => progressPicture({ config, tokenizer, model }),
   };
-  const stage = { ...modelStage(config, data.count, encode), pictures, saved };
-  const model = await train(stage, folder, report, signal, warn);
-  const picture = await samplePicture({ config, tokenizer, model }, (step, steps) => {
-    tell({ stage: "samples", step, steps });
-  });
-  await writePng(`${folder}/samples.png`, picture);
-  await refreshReport(folder);
+  try {
+    const picture = await surviveFaults(fromCheckpoints, {
+      place: async () => (await checkpointNames(folder)).join(),
+      warn,
+    });
+    await writePng(`${folder}/samples.png`, picture);
+    await refreshReport(folder);
+  } catch (error) {
+    throw await explainFailure(error, folder);
+  }
 }
 
 /** Writes the report anew. What draws it is loaded only now: who imports a model needs none of it. */

@@ -4,7 +4,9 @@ import { hostArray } from "../../dtype.ts";
 import type { TensorType } from "../../op.ts";
 import { sizeOf } from "../../shape.ts";
 import type { Backend, DeviceBuffer, DeviceCounters } from "../backend.ts";
+import { byteBudget } from "../byte_budget.ts";
 import { newCounters } from "../counters.ts";
+import { OutOfMemoryError } from "../errors.ts";
 import { openBlas } from "./blas.ts";
 import { prepare, type WasmBuffer, type Workspace } from "./executable.ts";
 import { createMemory, type WasmMemory } from "./memory.ts";
@@ -16,6 +18,8 @@ export interface WasmOptions {
   readonly threads?: number;
   /** Whether large products may go to a system OpenBLAS (default `TESSERA_BLAS`, or auto). */
   readonly blas?: "auto" | "off";
+  /** The most memory that it takes (default the environment variable `TESSERA_MEMORY`, or 4 GiB). */
+  readonly maximumBytes?: number;
 }
 
 /**
@@ -34,8 +38,10 @@ export interface WasmOptions {
  * device.close();
  * ```
  */
-export function openWasm({ threads, blas }: WasmOptions = {}): Promise<Backend> {
-  const memory = createMemory();
+export function openWasm(
+  { threads, blas, maximumBytes }: WasmOptions = {},
+): Promise<Backend> {
+  const memory = createMemory({ maximumBytes: Math.min(2 ** 32, byteBudget(maximumBytes)) });
   const pool = createPool(memory, threads === undefined ? {} : { threads });
   const counters = newCounters();
   const limits = { buffersPerKernel: 64, bytesPerBuffer: 2 ** 32 - 1 };
@@ -94,7 +100,7 @@ function wordsOf(memory: WasmMemory, buffer: DeviceBuffer, { shape, dtype }: Ten
 
 /** Blocks of memory; those given back serve later requests of the same size. */
 interface BlockPool {
-  /** @throws {RangeError} If there is no room; the message names `label`. */
+  /** @throws {OutOfMemoryError} If there is no room; the message names `label`. */
   take(bytes: number, label: string): number;
   give(block: WasmBuffer): void;
 }
@@ -124,7 +130,7 @@ function blockPool(memory: WasmMemory, counters: DeviceCounters): BlockPool {
       return memory.malloc(bytes);
     } catch (cause) {
       const { message } = cause as Error;
-      throw new RangeError(`wasm: no room for ${label}: ${message}`, { cause });
+      throw new OutOfMemoryError(`wasm: no room for ${label}: ${message}`, { cause });
     }
   };
   return {

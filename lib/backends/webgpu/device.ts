@@ -1,10 +1,6 @@
 /** A WebGPU device: how it is opened, what it can do, and how its errors reach the caller. */
 import type { WgslTarget } from "../../op.ts";
-
-/** Thrown by every use of a device after the driver has dropped it. */
-export class DeviceLostError extends Error {
-  override readonly name = "DeviceLostError";
-}
+import { DeviceLostError, OutOfMemoryError } from "../errors.ts";
 
 /** An open device. */
 export interface Gpu {
@@ -19,6 +15,8 @@ export interface Gpu {
   fail(error: Error): void;
   /** Throws what went wrong since the last check. */
   check(): void;
+  /** Throws what is behind an error of the host's: that the device was lost, if it was. */
+  explain(error: unknown): Promise<never>;
   /** Lets `settled` wait for a check of the device that is still under way. */
   watch(pending: Promise<unknown>): void;
   /** Resolves when everything watched has come to an end. */
@@ -108,29 +106,43 @@ async function subgroupDirective(device: GPUDevice): Promise<string | undefined>
   return undefined;
 }
 
+/** How long a lost device may take to say so. */
+const noticeMs = 500;
+
 function watchErrors(
   device: GPUDevice,
-): Pick<Gpu, "fail" | "check" | "watch" | "settled" | "close"> {
+): Pick<Gpu, "fail" | "check" | "explain" | "watch" | "settled" | "close"> {
   let failure: Error | undefined;
   let lost: DeviceLostError | undefined;
   const pending = new Set<Promise<unknown>>();
   device.addEventListener("uncapturederror", (event) => {
     event.preventDefault();
     const { error } = event as GPUUncapturedErrorEvent;
-    failure ??= new Error(`webgpu: ${error.message}`, { cause: error });
+    const Failure = error instanceof GPUOutOfMemoryError ? OutOfMemoryError : Error;
+    failure ??= new Failure(`webgpu: ${error.message}`, { cause: error });
   });
   device.lost.then(({ reason, message }) => {
     lost = new DeviceLostError(`webgpu: the device was lost (${reason || "unknown"}): ${message}`);
   });
+  const check = () => {
+    if (lost) throw lost;
+    if (!failure) return;
+    const error = failure;
+    failure = undefined;
+    throw error;
+  };
   return {
     fail(error) {
       failure ??= error;
     },
-    check() {
-      if (lost) throw lost;
-      if (!failure) return;
-      const error = failure;
-      failure = undefined;
+    check,
+    async explain(error) {
+      // The host tells of the loss a while after the first use that fails.
+      const { promise: over, resolve } = Promise.withResolvers<void>();
+      const timer = setTimeout(resolve, noticeMs);
+      await Promise.race([device.lost, over]);
+      clearTimeout(timer);
+      check();
       throw error;
     },
     watch(promise) {

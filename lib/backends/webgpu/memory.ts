@@ -3,6 +3,7 @@ import { type HostArray, hostArray } from "../../dtype.ts";
 import type { TensorType } from "../../op.ts";
 import { sizeOf } from "../../shape.ts";
 import type { DeviceBuffer, DeviceCounters } from "../backend.ts";
+import { OutOfMemoryError } from "../errors.ts";
 import type { Gpu } from "./device.ts";
 import { openStaging } from "./staging.ts";
 
@@ -34,14 +35,26 @@ const unsubmittedWrites = 64 * 2 ** 20;
 const batchedBytes = 256;
 const batch = 32;
 
-/** Opens the memory of a device. */
-export async function openMemory(gpu: Gpu, counters: DeviceCounters): Promise<Memory> {
+/** Opens the memory of a device; buffers together may take at most `maximumBytes`. */
+export async function openMemory(
+  gpu: Gpu,
+  counters: DeviceCounters,
+  maximumBytes = Infinity,
+): Promise<Memory> {
   const { device } = gpu;
   const largest = Math.min(device.limits.maxBufferSize, device.limits.maxStorageBufferBindingSize);
   const free = new Map<number, Allocation[]>();
-  let freeBytes = 0, nextId = 0, written = 0;
+  let freeBytes = 0, nextId = 0, written = 0, takenBytes = 0;
 
   const create = (bytes: number, label: string): Allocation => {
+    if (takenBytes + bytes > maximumBytes) trim(0);
+    if (takenBytes + bytes > maximumBytes) {
+      throw new OutOfMemoryError(
+        `webgpu: expected room for ${label} (${bytes} bytes) but found ${takenBytes} bytes in use` +
+          ` of at most ${maximumBytes}`,
+      );
+    }
+    takenBytes += bytes;
     counters.allocations++;
     device.pushErrorScope("out-of-memory");
     const buffer = device.createBuffer({
@@ -52,16 +65,20 @@ export async function openMemory(gpu: Gpu, counters: DeviceCounters): Promise<Me
     gpu.watch(
       device.popErrorScope().then((error) => {
         if (!error) return;
-        gpu.fail(new RangeError(`webgpu: the device has no memory for ${label} (${bytes} bytes)`));
+        gpu.fail(
+          new OutOfMemoryError(`webgpu: the device has no memory for ${label} (${bytes} bytes)`),
+        );
       }),
     );
     return { id: nextId++, gpu: buffer, capacity: bytes };
   };
-  const trim = () => {
+  /** Ends free buffers until they take at most so many bytes. */
+  const trim = (keptBytes: number) => {
     for (const [capacity, list] of free) {
-      while (freeBytes > keptFree && freeBytes > counters.bytesLive && list.length > 0) {
+      while (freeBytes > keptBytes && list.length > 0) {
         list.shift()!.gpu.destroy();
         freeBytes -= capacity;
+        takenBytes -= capacity;
       }
       if (list.length === 0) free.delete(capacity);
     }
@@ -101,7 +118,7 @@ export async function openMemory(gpu: Gpu, counters: DeviceCounters): Promise<Me
       if (list) list.push(buffer.allocation);
       else free.set(capacity, [buffer.allocation]);
       freeBytes += capacity;
-      trim();
+      trim(Math.max(keptFree, counters.bytesLive));
     },
 
     write(buffer, type, data) {
@@ -130,10 +147,11 @@ export async function openMemory(gpu: Gpu, counters: DeviceCounters): Promise<Me
       const bytes = new Uint8Array(words.buffer as ArrayBuffer);
       try {
         await staging.read(buffer.allocation.gpu, bytes);
-      } finally {
-        await gpu.settled();
-        gpu.check();
+      } catch (error) {
+        await gpu.explain(error);
       }
+      await gpu.settled();
+      gpu.check();
       if (words !== result) { for (let i = 0; i < length; i++) result[i] = words[i]! ? 1 : 0; }
       return result;
     },

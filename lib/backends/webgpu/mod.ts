@@ -1,5 +1,6 @@
 /** The WebGPU backend: every plan is one queue submission of generated and hand-written WGSL. */
 import type { Backend } from "../backend.ts";
+import { byteBudget } from "../byte_budget.ts";
 import { newCounters } from "../counters.ts";
 import { environment } from "../../environment.ts";
 import { openDevice } from "./device.ts";
@@ -8,8 +9,6 @@ import { openMemory, type WebgpuBuffer } from "./memory.ts";
 import { openPipelines } from "./pipelines.ts";
 import { openTemporaries } from "./temporaries.ts";
 import { openTuning } from "./tuning.ts";
-
-export { DeviceLostError } from "./device.ts";
 
 /** The most buffers that one kernel is given, whatever the device allows. */
 const buffersPerKernel = 48;
@@ -43,13 +42,14 @@ export async function openWebgpu(
     readonly allowSoftware?: boolean;
     readonly hardwareShaders?: boolean;
     readonly remember?: boolean;
+    readonly maximumBytes?: number;
   } = {},
 ): Promise<Backend | undefined> {
   const gpu = await openDevice(options.allowSoftware ?? false, options.hardwareShaders ?? false);
   if (!gpu) return undefined;
   const { limits } = gpu.device;
   const counters = newCounters();
-  const memory = await openMemory(gpu, counters);
+  const memory = await openMemory(gpu, counters, byteBudget(options.maximumBytes));
   const pipelines = openPipelines(gpu);
   const { remember = !gpu.target.software } = options;
   const tuning = await openTuning(

@@ -2,7 +2,8 @@ import { assert, assertEquals, assertRejects, assertThrows } from "@std/assert";
 import { ExprBuilder } from "../../compiler/expr.ts";
 import type { Plan } from "../../compiler/plan.ts";
 import type { Op } from "../../op.ts";
-import { DeviceLostError, openWebgpu } from "./mod.ts";
+import { DeviceLostError } from "../errors.ts";
+import { openWebgpu } from "./mod.ts";
 import { tensorOf, webgpuTest } from "./testing.ts";
 
 const type = { shape: [4], dtype: "f32" } as const;
