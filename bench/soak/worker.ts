@@ -34,8 +34,9 @@ function breakDevice(): void {
 const stop = new AbortController();
 process.once("SIGTERM", () => stop.abort("SIGTERM"));
 await openDevice(device);
-process.stdin.on("data", breakDevice);
-process.stdin.unref();
+void (async () => {
+  for await (const _ of Deno.stdin.readable) breakDevice();
+})();
 
 let isFirst = true;
 try {

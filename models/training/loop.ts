@@ -132,7 +132,7 @@ export async function train<P, Batch, Buffers = unknown>(
         if (skippedInARow >= skipLimit) {
           const [loss, norm] = ["loss", "gradientNorm"].map((metric) => row[names.indexOf(metric)]);
           // Skipped steps changed nothing: the parameters are those that it happened with.
-          const reason = await blameStep(stage, state, batch(read.step + i));
+          const reason = await blameStep(stage, state, await batch(read.step + i));
           throw new NonFiniteError(
             `train: expected a finite loss but found ${loss}, with a gradient norm of ${norm},` +
               ` after ${skippedInARow} skipped steps in a row up to step ${

@@ -4,6 +4,8 @@
  * @module
  */
 
+import { OutOfMemoryError } from "../errors.ts";
+
 /** The most that WebAssembly can address with 32 bits, in pages of 64 KiB. */
 const maximumPages = 65536;
 const pageBytes = 65536;
@@ -41,7 +43,7 @@ export interface WasmMemory {
    * Allocates a block, aligned to 64 bytes. Its content is undefined.
    *
    * @returns the address
-   * @throws {RangeError} if the memory cannot grow enough
+   * @throws {OutOfMemoryError} if the memory cannot grow enough
    */
   malloc(bytes: number): number;
   /** Returns a block; the address must have come from `malloc`. */
@@ -115,7 +117,7 @@ export function createMemory(
       if (pages < needed) throw new RangeError("beyond the maximum");
       memory.grow(pages);
     } catch (cause) {
-      throw new RangeError(
+      throw new OutOfMemoryError(
         `malloc: expected room for ${bytes} bytes but found ${bytesLive} bytes in use` +
           ` of at most ${maximumBytes}`,
         { cause },
