@@ -3,20 +3,20 @@ import { foldIn } from "../../lib/random/threefry.ts";
 import { tensor } from "../../lib/tensor.ts";
 import { foldIn as foldInKey } from "../../ops/random.ts";
 import {
+  type ContinuousDrawnInputs,
   type ContinuousFmtConfig,
   continuousInputs,
-  continuousLoss,
-  type ContinuousTrainingInputs,
+  continuousPlaceLosses,
 } from "../diffusion/fmt.ts";
 import { type ContinuousProgress, sampleContinuous } from "../diffusion/sample.ts";
 import { sequenceGrid, tokenCount } from "../fmt/config.ts";
 import { planEdit } from "../sar/edit.ts";
 import { drawSampling } from "../sar/sampling.ts";
 import type { Misfit, ModelKind, SamplingRequest } from "./model.ts";
-import { samplingRecipe, sequenceKind } from "./sequence.ts";
+import { lossesOf, samplingRecipe, sequenceKind } from "./sequence.ts";
 
 /** The Fully Masked Transformer with a diffusion head. */
-export const continuousFmtKind: ModelKind<ContinuousFmtConfig, ContinuousTrainingInputs> = {
+export const continuousFmtKind: ModelKind<ContinuousFmtConfig, ContinuousDrawnInputs> = {
   ...sequenceKind,
   tokens: "vectors",
   fit: ({ grid, scales, values }, classes) => ({
@@ -54,11 +54,12 @@ export const continuousFmtKind: ModelKind<ContinuousFmtConfig, ContinuousTrainin
     return misfits;
   },
   inputs: continuousInputs,
-  loss: (model, params, inputs, { key, checkpoint }) =>
-    continuousLoss(model, params, inputs, foldInKey(key, 0), {
-      key: foldInKey(key, 1),
-      checkpoint,
-    }),
+  losses(model, recipe, params, inputs, { key, checkpoint }) {
+    const [noise, dropout] = [foldInKey(key, 0), foldInKey(key, 1)];
+    const options = { key: dropout, checkpoint };
+    const losses = continuousPlaceLosses(model, params, inputs, noise, options);
+    return lossesOf(losses, inputs, sequenceKind.sets(model, recipe));
+  },
   async sample(model, params, { labels, settings, key, firstImage, kept, ...request }) {
     const { perClass: _, order, schedule, steps, ...draw } = settings;
     const options = {

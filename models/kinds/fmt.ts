@@ -1,15 +1,15 @@
 /** The Fully Masked Transformer in a run. */
 import { type FmtConfig, sequenceGrid, tokenCount } from "../fmt/config.ts";
-import { fmtInputs, fmtLoss, type FmtTrainingInputs } from "../fmt/fmt.ts";
+import { type FmtDrawnInputs, fmtInputs, fmtPlaceLosses } from "../fmt/fmt.ts";
 import { sample, type SampleProgress } from "../fmt/sample.ts";
 import { makeTrainingBatch } from "../sar/batch.ts";
 import { editTokens } from "../sar/edit.ts";
 import { drawSampling } from "../sar/sampling.ts";
 import type { ModelKind, PartialTokens, SamplingRequest } from "./model.ts";
-import { samplingRecipe, sequenceKind } from "./sequence.ts";
+import { lossesOf, samplingRecipe, sequenceKind } from "./sequence.ts";
 
 /** The Fully Masked Transformer, on one grid or on the grids of several scales. */
-export const fmtKind: ModelKind<FmtConfig, FmtTrainingInputs> = {
+export const fmtKind: ModelKind<FmtConfig, FmtDrawnInputs> = {
   ...sequenceKind,
   tokens: "codes",
   fit: ({ grid, scales, values }, classes) => ({
@@ -23,7 +23,12 @@ export const fmtKind: ModelKind<FmtConfig, FmtTrainingInputs> = {
       makeTrainingBatch(recipe, sequenceGrid(model), tokens, key, 1, firstImage),
       labels,
     ),
-  loss: fmtLoss,
+  losses: (model, recipe, params, inputs, options) =>
+    lossesOf(
+      fmtPlaceLosses(model, params, inputs, options),
+      inputs,
+      sequenceKind.sets(model, recipe),
+    ),
   async sample(model, params, { labels, settings, key, firstImage, fullDecoder, ...request }) {
     const { perClass: _, order, schedule, steps, ...draw } = settings;
     const options = {

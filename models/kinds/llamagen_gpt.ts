@@ -1,6 +1,7 @@
 /** LlamaGen's GPT in a run: a decoder alone, one token a step in raster order. */
 import { tensor } from "../../lib/tensor.ts";
-import { type GptInputs, gptLoss } from "../llamagen/gpt.ts";
+import { mean } from "../../ops/reduce.ts";
+import { type GptInputs, gptPlaceLosses } from "../llamagen/gpt.ts";
 import type { GptConfig } from "../llamagen/gpt_config.ts";
 import { sampleGpt } from "../llamagen/gpt_sample.ts";
 import { countSets } from "../sar/draw.ts";
@@ -42,7 +43,11 @@ export const gptKind: ModelKind<GptConfig, GptInputs> = {
     labels: tensor(Int32Array.from(labels)),
     tokens: tensor(Int32Array.from(tokens), { shape: [labels.length, grid.height * grid.width] }),
   }),
-  loss: gptLoss,
+  sets: ({ grid }) => grid.height * grid.width,
+  losses(model, _recipe, params, inputs, options) {
+    const losses = gptPlaceLosses(model, params, inputs, options);
+    return { loss: mean(losses), setLoss: mean(losses, { axes: 0 }) };
+  },
   async sample(model, params, { labels, settings, key, firstImage, kept, onStep }) {
     const { guidance, guidanceSchedule, guidanceInterval } = settings;
     const { temperature, finalTemperature, topK, topP } = settings;

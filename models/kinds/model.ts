@@ -88,13 +88,16 @@ export interface ModelKind<M extends TokenModel, Inputs = unknown> {
     key: Key,
     firstImage: number,
   ): Inputs;
-  /** The loss of a training step, a scalar. */
-  loss(
+  /** Number of sets that the tokens of an image are drawn in. */
+  sets(model: M, recipe: Recipe): number;
+  /** The loss of a training step, a scalar, and the mean loss of each set [K]. */
+  losses(
     model: M,
+    recipe: Recipe,
     params: ParametersOf<M>,
     inputs: Inputs,
     options: { key: Tensor; checkpoint: boolean },
-  ): Tensor;
+  ): { readonly loss: Tensor; readonly setLoss: Tensor };
   /** Tokens i32 [B, N] or f32 [B, N, channels] by grid index. */
   sample(model: M, params: ParametersOf<M>, request: SamplingRequest): Promise<Tensor>;
 }

@@ -1,7 +1,11 @@
 /** What the Fully Masked Transformers of both kinds of tokens have in common in a run. */
+import type { Tensor } from "../../lib/tensor.ts";
 import type { SamplingSettings } from "../config/sampling.ts";
+import type { ContinuousDrawnInputs } from "../diffusion/fmt.ts";
 import { type FmtBodyConfig, sequenceGrid, tokenCount } from "../fmt/config.ts";
-import { checkRecipe } from "../sar/draw.ts";
+import type { FmtDrawnInputs } from "../fmt/fmt.ts";
+import { checkRecipe, countSets } from "../sar/draw.ts";
+import { meanOfPlaces, meanOfSets } from "../sar/losses.ts";
 import { parseRecipe, type Recipe, type RecipeInput } from "../sar/recipe.ts";
 import { scaleRecipe } from "../var/recipe.ts";
 import type { Misfit } from "./model.ts";
@@ -13,7 +17,32 @@ export const sequenceKind = {
   sampling: samplingOf,
   misfits: sequenceMisfits,
   otherSampling: oneByOne,
+  sets: setsOf,
 };
+
+/** Number of sets of a recipe. */
+function setsOf(model: FmtBodyConfig, recipe: Recipe): number {
+  return countSets(recipe, sequenceGrid(model));
+}
+
+/**
+ * The losses of a training step.
+ *
+ * @param losses The loss of every place f32 [B, N].
+ * @param inputs Of the step.
+ * @param count Number of sets K.
+ * @returns The mean of the places that count, and of the places of each set [K].
+ */
+export function lossesOf(
+  losses: Tensor,
+  { lossWeight, sets }: FmtDrawnInputs | ContinuousDrawnInputs,
+  count: number,
+): { loss: Tensor; setLoss: Tensor } {
+  return {
+    loss: meanOfPlaces(losses, lossWeight),
+    setLoss: meanOfSets(losses, sets, count),
+  };
+}
 
 /** Of tokens of several scales the sets are the scales, which is what `next-scale` means there. */
 function recipeOf(

@@ -70,10 +70,9 @@ export function modelStage(
         return { inputs, key: keyTensor(part.count > 1 ? foldIn(noise, part.index) : noise) };
       };
     },
-    loss: (params, { inputs, key }) => ({
-      loss: kind.loss(model, params, inputs, { key, checkpoint: settings.recompute }),
-    }),
-    losses: ["loss"],
+    loss: (params, { inputs, key }) =>
+      kind.losses(model, recipe, params, inputs, { key, checkpoint: settings.recompute }),
+    losses: ["loss", { name: "setLoss", length: kind.sets(model, recipe) }],
     rate: { name: "tokensPerSecond", perStep: settings.batchSize * tokensOf(model) },
   };
 }
