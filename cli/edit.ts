@@ -19,7 +19,7 @@ export interface EditOptions extends SamplingOptions {
 
 /** Edits an image and writes the result, or several as a square. */
 export async function edit(folder: string, options: EditOptions): Promise<void> {
-  const run = await checked(() => openRun(folder));
+  const run = await checked(() => openRun(folder, options.checkpoint));
   const { sampling, seed } = await configWith(run, options);
   const { class: label, count = 1, place } = options;
   if (label !== undefined) checkClasses(run.config, [label]);

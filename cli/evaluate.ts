@@ -103,7 +103,7 @@ async function sampleRun(
   options: EvaluateOptions,
   progress: ProgressDisplay,
 ): Promise<ImageSet> {
-  const run = await checked(() => openRun(folder));
+  const run = await checked(() => openRun(folder, options.checkpoint));
   const { sampling, seed, data } = await configWith(run, options);
   const labels = Array.from({ length: options.count }, (_, i) => i % data.classes);
   const images = await checked(() =>

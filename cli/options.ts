@@ -5,6 +5,7 @@ import { GUIDANCE_SCHEDULES } from "../models/fmt/schedules.ts";
 import { SCHEDULE_NAMES } from "../models/sar/intervals.ts";
 import { type Grid, ORDER_NAMES } from "../models/sar/order.ts";
 import { checked } from "./usage.ts";
+import type { WhichCheckpoint } from "../models/training/checkpoints.ts";
 
 /** A command that runs on a device. */
 export function command(program: Command, name: string, description: string): Command {
@@ -40,7 +41,19 @@ export function withSampling(command: Command): Command {
     .option("--top-p <share>", "probability that they reach together; 1 for all", number)
     .addOption(choice("--attention <kind>", "which attention is full", attention))
     .addOption(choice("--decoding <name>", "which tokens a set holds", ["order", "confidence"]))
-    .option("--seed <number>", "the same seed gives the same images", whole(0));
+    .option("--seed <number>", "the same seed gives the same images", whole(0))
+    .option(
+      "--checkpoint <last|best|step>",
+      "checkpoint of the run's model (default: last)",
+      which,
+    );
+}
+
+/** Reads which checkpoint is meant. */
+function which(text: string): WhichCheckpoint {
+  if (text === "last" || text === "best") return text;
+  if (/^\d+$/.test(text)) return Number(text);
+  throw new InvalidArgumentError("Expected last, best or the step of a checkpoint.");
 }
 
 /** An option with one of some values. */

@@ -4,6 +4,7 @@ import { imageGrid, writePng } from "../lib/formats/png.ts";
 import { readConfig } from "../models/config/read.ts";
 import type { RunConfig } from "../models/config/schema.ts";
 import { duration } from "../models/reports/duration.ts";
+import type { WhichCheckpoint } from "../models/training/checkpoints.ts";
 import { openRun } from "../models/training/run.ts";
 import { sampleImages, type TrainedRun } from "../models/training/samples.ts";
 import { showProgress } from "./progress.ts";
@@ -24,6 +25,7 @@ export interface SamplingOptions {
   readonly topP?: number;
   readonly attention?: string;
   readonly decoding?: string;
+  readonly checkpoint?: WhichCheckpoint;
 }
 
 /** Options of `sample`. */
@@ -68,7 +70,7 @@ export function checkClasses({ data }: RunConfig, classes: readonly number[]): v
 /** Samples images and writes them as one picture: a row for each class, or a square of one class. */
 export async function sampleCommand(folder: string, options: SampleOptions): Promise<void> {
   const start = performance.now();
-  const run = await checked(() => openRun(folder));
+  const run = await checked(() => openRun(folder, options.checkpoint));
   const { sampling, seed, data } = await configWith(run, options);
   const chosen = options.class ?? Array.from({ length: data.classes }, (_, label) => label);
   checkClasses(run.config, chosen);

@@ -126,6 +126,10 @@ Deno.test("a run trains, is killed, resumes exactly, is looked into and sampled 
     assertNotEquals(await sample("other.png", ...options, "--seed", "1"), first);
     await assertMisuse(["sample", whole, "--out", "x.png", "--class", "4"], /0\.\.3 but found 4/);
     await assertMisuse(["sample", whole, "--out", "x.png", "--steps", "17"], /at most 16/);
+    assertNotEquals(await sample("before.png", ...options, "--checkpoint", "30"), first);
+    const wrong = ["sample", whole, "--out", "x.png", "--checkpoint"];
+    await assertMisuse([...wrong, "12"], /at step .*30, 40 but found 12/);
+    await assertMisuse([...wrong, "worst"], /Expected last, best or the step/);
   }));
 
 Deno.test("a run that goes on for more steps equals one that made them at once", () =>

@@ -11,6 +11,7 @@ import { decodeImage } from "../../models/data/decode_image.ts";
 import { openCodes } from "../../models/data/code_files.ts";
 import type { CodeDataset } from "../../models/data/codes.ts";
 import { writePackedCodes } from "../../models/data/packed_codes.ts";
+import { readCheckpoint, writeCheckpoint } from "../../models/training/checkpoint.ts";
 import { mutate } from "./mutate.ts";
 import { storedZip, withPngChecksums } from "./containers.ts";
 
@@ -215,6 +216,28 @@ export const formats: Readonly<Record<string, (folder: string) => Format | Promi
       expect(again === JSON.stringify(config), "a config that reads back as another");
     },
   }),
+
+  async checkpoint(folder) {
+    const path = `${folder}/checkpoint`;
+    await writeCheckpoint(path, {}, {
+      stage: "model",
+      step: 40,
+      seed: 7,
+      position: { epoch: 1, batch: 3, key: [5, 6] },
+      loss: 0.25,
+      config: readConfig("smoke"),
+    });
+    const written = JSON.stringify(await readCheckpoint(path));
+    return {
+      corpus: [Deno.readFileSync(`${path}/checkpoint.json`)],
+      errors: /^\S+: checkpoint\.json: ./,
+      async read(bytes) {
+        Deno.writeFileSync(`${path}/checkpoint.json`, bytes);
+        const found = JSON.stringify(await readCheckpoint(path));
+        expect(found === written, "what was not written");
+      },
+    };
+  },
 
   async "packed codes"(folder) {
     const path = `${folder}/codes.safetensors`;

@@ -36,6 +36,7 @@ process.once("SIGTERM", () => stop.abort("SIGTERM"));
 await openDevice(device);
 void (async () => {
   for await (const _ of Deno.stdin.readable) breakDevice();
+  Deno.exit(1); // the soak test is gone
 })();
 
 let isFirst = true;

@@ -2,7 +2,7 @@ import { assert, assertEquals, assertRejects, assertThrows } from "@std/assert";
 import { ExprBuilder } from "../../compiler/expr.ts";
 import type { Plan } from "../../compiler/plan.ts";
 import type { Op } from "../../op.ts";
-import { DeviceLostError } from "../errors.ts";
+import { DeviceLostError, OutOfMemoryError } from "../errors.ts";
 import { openWebgpu } from "./mod.ts";
 import { tensorOf, webgpuTest } from "./testing.ts";
 
@@ -163,6 +163,23 @@ webgpuTest("too many workgroups, and too small or shared buffers, are refused", 
   executable.dispose();
   backend.release(a);
 });
+
+webgpuTest(
+  "a device takes no more memory than it may, and gives up what is free before",
+  async () => {
+    const own = (await openWebgpu({ allowSoftware: true, maximumBytes: 2 ** 20 }))!;
+    const most = own.allocate(2 ** 20 - 2 ** 18, "most");
+    const wanted = () => own.allocate(2 ** 19, "logits [B, N, V]");
+    const error = assertThrows(wanted, OutOfMemoryError);
+    assertEquals(
+      error.message,
+      "webgpu: expected room for logits [B, N, V] (524288 bytes) but found 786432 bytes in use of at most 1048576",
+    );
+    own.release(most);
+    own.release(wanted());
+    own.close();
+  },
+);
 
 webgpuTest("a closed device says so", async () => {
   const own = (await openWebgpu({ allowSoftware: true }))!;
