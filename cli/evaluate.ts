@@ -1,7 +1,12 @@
 /** `evaluate`: samples of a run, of a folder or a file against reference images. */
 import { dirname } from "node:path";
 import { openMpi } from "../lib/distributed/mpi.ts";
-import { datasetImages, type ImageSet, writeImages } from "../models/evaluation/images.ts";
+import {
+  datasetImages,
+  type ImageSet,
+  openImages,
+  writeImages,
+} from "../models/evaluation/images.ts";
 import { classifierOf } from "../models/evaluation/classifier_training.ts";
 import {
   evaluate,
@@ -85,7 +90,13 @@ async function featuresFor(
       "required option '--features <file>' not specified: weights of Inception or of a classifier",
     );
   }
-  const data = await checked(async () => loadData(await readRunConfig(run)));
+  const config = await checked(() => readRunConfig(run));
+  if (config.data.source === "folder" || config.data.source === "codes") {
+    throw new UsageError(
+      `required option '--features <file>' not specified: no classifier is trained on a ${config.data.source}`,
+    );
+  }
+  const data = await checked(() => loadData(config));
   return await checkedFiles(() =>
     firstAlone(
       openMpi(),
@@ -115,12 +126,11 @@ async function sampleRun(
       (step, steps) => progress.report({ stage: "samples", step, steps }),
     )
   );
-  const { height, width } = images[0]!;
-  const pixels = new Uint8Array(images.length * height * width);
-  images.forEach((image, i) => pixels.set(image.data, i * height * width));
-  const set = datasetImages({ images: pixels, count: images.length, height, width }, {
-    name: `samples of ${folder}`,
-  });
+  const { height, width, channels, data: { length } } = images[0]!;
+  const pixels = new Uint8Array(images.length * length);
+  images.forEach((image, i) => pixels.set(image.data, i * length));
+  const dataset = { images: pixels, count: images.length, height, width, channels };
+  const set = datasetImages(dataset, { name: `samples of ${folder}` });
   const { save } = options;
   if (save !== undefined && openMpi().rank === 0) {
     await checked(() => Deno.mkdir(dirname(save), { recursive: true }));
@@ -129,8 +139,14 @@ async function sampleRun(
   return set;
 }
 
+/** Images of a run's data: those of a folder all, others at most so many. */
 async function imagesOfRun(folder: string): Promise<ImageSet> {
-  const data = await loadData(await checked(() => readRunConfig(folder)));
+  const config = await checked(() => readRunConfig(folder));
+  const { data: source } = config;
+  if (source.source === "folder") {
+    return await checkedFiles(() => openImages(source.path, { size: source.size }));
+  }
+  const data = await checked(() => loadData(config));
   const count = Math.min(data.count, mostReferences);
   return datasetImages(data, { name: `data of ${folder}`, count });
 }

@@ -63,7 +63,7 @@ async function runTraining(config: RunConfig, out: string): Promise<boolean> {
   console.error(`Device: ${currentDevice().description}`);
   using progress = showProgress();
   try {
-    await trainRun(config, out, progress.report, stop.signal);
+    await checked(() => trainRun(config, out, progress.report, stop.signal));
   } catch (error) {
     if (!stop.signal.aborted || error !== stop.signal.reason) throw error;
     console.log(`Stopped by ${error}: train --out ${out} --resume continues`);

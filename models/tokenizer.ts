@@ -1,15 +1,15 @@
 /** Trained tokenizers, whichever kind they are, as functions from pixels to codes. */
-import { type Tensor, tensor } from "../lib/tensor.ts";
-import { jit } from "../lib/transforms/jit.ts";
 import { imageSizeOf } from "./config/data.ts";
-import { type Tokenizer, tokenizerKind, tokenLayout } from "./kinds/tokenizer.ts";
+import { sequenceGrid } from "./fmt/config.ts";
+import { type Tokenizer, tokenLayout } from "./kinds/tokenizer.ts";
 import { findLlamagenModel } from "./llamagen/convert.ts";
-import { encodeLlamagenImages, llamagenVqParameters } from "./llamagen/vq.ts";
+import { llamagenVqParameters } from "./llamagen/vq.ts";
 import { pixelsPerCode } from "./llamagen/vq_config.ts";
 import { loadParameters, openWeights } from "./llamagen/weights.ts";
-import { loadWeights } from "./training/checkpoints.ts";
 import { type ParametersOf, parametersOf } from "./model.ts";
+import { loadWeights } from "./training/checkpoints.ts";
 import { readRunConfig } from "./training/run.ts";
+import { encoderOf } from "./training/tokens.ts";
 
 /** A trained tokenizer. */
 export interface TrainedTokenizer {
@@ -18,7 +18,7 @@ export interface TrainedTokenizer {
   /** Rows and columns of pixels of its images, if they are of one size only. */
   readonly size?: number;
   /**
-   * The grid of codes that an image becomes.
+   * The grid of codes that an image becomes; those of several scales are one row.
    *
    * @param size Rows and columns of pixels.
    * @returns Rows and columns of codes.
@@ -40,7 +40,7 @@ export interface TrainedTokenizer {
  *
  * @param path The folder of a run, or a file of LlamaGen's VQ weights (`.safetensors` or `.pt`).
  * @returns The tokenizer.
- * @throws {Error} If there is none, or one for other than square images.
+ * @throws {Error} If there is none, or its tokens are no codes.
  *
  * @example
  * ```ts
@@ -61,25 +61,14 @@ export async function openTokenizer(path: string): Promise<TrainedTokenizer> {
 
 async function ofRun(folder: string): Promise<TrainedTokenizer> {
   const { tokenizer: model, data } = await readRunConfig(folder);
-  const { height, width, channels } = imageSizeOf(data);
-  if (height !== width) {
-    throw new Error(
-      `openTokenizer: expected square images in ${folder} but found ${height}×${width}`,
-    );
+  const { height, channels, width } = imageSizeOf(data);
+  const { values, ...grids } = tokenLayout(model, { height, width, channels });
+  if (values.kind !== "codes") {
+    throw new Error(`openTokenizer: expected codes in ${folder} but found ${model.kind}`);
   }
-  const { grid, scales, values } = tokenLayout(model, { height, width, channels });
-  if (values.kind !== "codes" || scales.length > 0) {
-    throw new Error(
-      `openTokenizer: expected a tokenizer with one grid of codes in ${folder} but found ${model.kind}`,
-    );
-  }
-  const kind = tokenizerKind(model);
+  const grid = sequenceGrid(grids);
   const params = await loadWeights(folder, "tokenizer", parametersOf(model));
-  const encode = jit((p: ParametersOf<Tokenizer>, images: Tensor) => kind.encode(model, p, images));
-  const run = inEqualBatches(
-    (images) => encode(params as ParametersOf<Tokenizer>, images),
-    channels,
-  );
+  const encode = encoderOf(model, params as ParametersOf<Tokenizer>);
   return {
     vocabulary: values.vocabulary,
     size: height,
@@ -87,7 +76,10 @@ async function ofRun(folder: string): Promise<TrainedTokenizer> {
       if (size === height) return [grid.height, grid.width];
       throw new RangeError(`openTokenizer: expected images of ${height} but found ${size}`);
     },
-    encode: (images, count) => run(channels === 1 ? toGray(images, count) : images, count),
+    async encode(images, count) {
+      const pixels = channels === 1 ? toGray(images, count) : images;
+      return await encode(pixels, [count, channels, height, width]) as Int32Array;
+    },
   };
 }
 
@@ -98,11 +90,8 @@ async function ofLlamagen(path: string): Promise<TrainedTokenizer> {
     throw new Error(`openTokenizer: expected ${path} to hold a tokenizer of LlamaGen's`);
   }
   const params = await loadParameters(llamagenVqParameters(model), path);
-  const encode = jit((p: typeof params, images: Tensor) =>
-    encodeLlamagenImages(model, p, images).codes
-  );
+  const encode = encoderOf(model, params);
   const factor = pixelsPerCode(model);
-  const run = inEqualBatches((images) => encode(params, images), 3);
   return {
     vocabulary: model.codes,
     gridOf(size) {
@@ -111,26 +100,10 @@ async function ofLlamagen(path: string): Promise<TrainedTokenizer> {
         `openTokenizer: expected a size that is a multiple of ${factor} but found ${size}`,
       );
     },
-    encode: run,
-  };
-}
-
-/** Square images in batches that are filled up to the largest so far: a smaller last one compiles no other program. */
-function inEqualBatches(
-  encode: (images: Tensor) => Tensor,
-  channels: number,
-): TrainedTokenizer["encode"] {
-  let largest = 0;
-  return async (images, count) => {
-    largest = Math.max(largest, count);
-    const each = images.length / count;
-    const size = Math.sqrt(each / channels);
-    const filled = new Float32Array(largest * each);
-    filled.set(images);
-    const codes = encode(tensor(filled, { shape: [largest, channels, size, size] }));
-    const data = await codes.data() as Int32Array;
-    codes.dispose();
-    return data.subarray(0, data.length / largest * count);
+    async encode(images, count) {
+      const size = Math.sqrt(images.length / count / 3);
+      return await encode(images, [count, 3, size, size]) as Int32Array;
+    },
   };
 }
 

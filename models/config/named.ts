@@ -92,7 +92,98 @@ export const namedConfigs = {
     },
     sampling: { guidance: 1.5 },
   },
-  /** Its twin with a tokenizer of several scales, which are the sets: VAR. */
+  /** Digits by next-scale prediction: true VAR, with a tokenizer of several scales. */
+  "mnist-var": {
+    data: { source: "mnist" },
+    tokenizer: {
+      kind: "multiscale-vq",
+      codes: 128,
+      encoderChannels: [32, 64], // 28×28 pixels to 7×7 tokens
+      scales: [1, 2, 4, 7], // 70 tokens in all
+    },
+    tokenizerTraining: { steps: 400, batchSize: 64, learningRate: 2e-3 },
+    model: {
+      dim: 96,
+      heads: 4,
+      encoderLayers: 2,
+      decoderLayers: 2,
+      queryPosition: "learned", // as in `mnist`
+      embeddingDropout: 0, // less than two epochs: hardly anything is seen twice
+      residualDropout: 0,
+      ffnDropout: 0,
+    },
+    training: {
+      steps: 1200,
+      batchSize: 64,
+      learningRate: 2e-3,
+      schedule: "cosine",
+      warmup: 50,
+      checkpointEvery: 200,
+    },
+    sampling: { guidance: 2, temperature: 0.9 },
+  },
+  /** Digits of continuous tokens, each drawn by a diffusion head, in random order as MAR has it. */
+  "mnist-continuous": {
+    data: { source: "mnist" },
+    tokenizer: {
+      kind: "autoencoder",
+      encoderChannels: [32, 64], // 28×28 pixels to 7×7 tokens
+      channels: 8,
+    },
+    tokenizerTraining: { steps: 300, batchSize: 64, learningRate: 2e-3 },
+    model: {
+      kind: "continuous-fmt",
+      dim: 96,
+      heads: 4,
+      encoderLayers: 2,
+      decoderLayers: 2,
+      queryPosition: "learned", // as in `mnist`
+      embeddingDropout: 0, // less than two epochs: hardly anything is seen twice
+      residualDropout: 0,
+      ffnDropout: 0,
+      head: {
+        width: 192,
+        layers: 3,
+        steps: 100, // a short chain is learned sooner
+        repeats: 4,
+      },
+    },
+    recipe: "random-16-random",
+    training: {
+      steps: 1200,
+      batchSize: 64,
+      learningRate: 2e-3,
+      schedule: "cosine",
+      warmup: 50,
+      checkpointEvery: 200,
+    },
+    sampling: { steps: 16, noiseSteps: 25, guidance: 2, temperature: 0.9 },
+  },
+  /** The decoder-only baseline on the demo's tokens: one token a step, row by row. */
+  "mnist-ar": {
+    data: { source: "mnist" },
+    tokenizer: { codes: 128, encoderChannels: [32, 64] }, // as in `mnist`
+    tokenizerTraining: { steps: 300, batchSize: 64, learningRate: 2e-3 },
+    model: {
+      kind: "llamagen-gpt",
+      dim: 96,
+      heads: 4,
+      layers: 4, // as many as encoder and decoder of `mnist` together
+      embeddingDropout: 0,
+      residualDropout: 0,
+      ffnDropout: 0,
+    },
+    training: {
+      steps: 1000,
+      batchSize: 64,
+      learningRate: 2e-3,
+      schedule: "cosine",
+      warmup: 50,
+      checkpointEvery: 200,
+    },
+    sampling: { guidance: 1.5, temperature: 0.9 },
+  },
+  /** The twin of `smoke` with a tokenizer of several scales, which are the sets: VAR. */
   "smoke-var": {
     data: { source: "shapes", size: 8, count: 256, classes: 4 },
     tokenizer: {

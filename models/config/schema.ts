@@ -57,7 +57,7 @@ type RunParts = Pick<
 
 /** What does not fit in a configuration whose parts are valid. */
 function findMisfits(config: RunParts): Misfit[] {
-  const { data, tokenizer, model, recipe, training, sampling } = config;
+  const { data, tokenizer, tokenizerTraining, model, recipe, training, sampling } = config;
   const image = imageSizeOf(data);
   const ofTokenizer = tokenizerKind(tokenizer), ofModel = modelKind(model);
   const differing = differences("tokenizer", tokenizer, ofTokenizer.fit(image), "the images'");
@@ -85,6 +85,12 @@ function findMisfits(config: RunParts): Misfit[] {
     }];
   }
   const misfits = differences("model", model, fields, "the tokenizer's");
+  if (data.source === "codes" && tokenizerTraining.weights === undefined) {
+    misfits.push({
+      path: ["tokenizerTraining", "weights"],
+      message: "expected the file of weights that the codes were made with but found none",
+    });
+  }
   if (training.warmStart !== undefined && model.kind !== "fmt") {
     misfits.push({
       path: ["training", "warmStart"],

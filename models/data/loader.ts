@@ -148,6 +148,11 @@ export async function* loadImages(
   if (indices.length > 0) yield take();
 }
 
+/** Workers that decode by default: one less than the machine's threads, at most 16. */
+export function defaultWorkers(): number {
+  return Math.min(Math.max(navigator.hardwareConcurrency - 1, 1), 16);
+}
+
 /** What happens by default to a broken image: a warning that names it. */
 export function warnOfBroken({ path, message }: BrokenImage): void {
   console.warn(`Skipped ${path}: ${message}`);

@@ -122,25 +122,26 @@ async function npzImages(path: string): Promise<ImageSet> {
 /**
  * The images of a dataset in memory, gray repeated in three channels.
  *
- * @param dataset Gray images.
+ * @param dataset Gray or RGB images.
  * @param options `name`, and `first` and `count`: which part of it.
  * @returns The images.
  */
 export function datasetImages(
-  dataset: Pick<ImageDataset, "images" | "count" | "height" | "width">,
+  dataset: Pick<ImageDataset, "images" | "count" | "height" | "width" | "channels">,
   options: { name?: string; first?: number; count?: number } = {},
 ): ImageSet {
   const { name = "dataset", first = 0, count = dataset.count - first } = options;
-  const { height, width } = dataset;
-  const pixels = height * width, end = first + count;
+  const { height, width, channels = 1 } = dataset;
+  const values = height * width * channels, end = first + count;
   return {
     name,
     count,
     async *batches(size) {
       for (let at = first; at < end; at += size) {
         const taken = Math.min(size, end - at);
-        const gray = dataset.images.subarray(at * pixels, (at + taken) * pixels);
-        yield await Promise.resolve({ count: taken, height, width, data: inColor(gray) });
+        const own = dataset.images.subarray(at * values, (at + taken) * values);
+        const data = channels === 1 ? inColor(own) : own;
+        yield await Promise.resolve({ count: taken, height, width, data });
       }
     },
   };

@@ -131,7 +131,7 @@ export function tokenCount({ grid, scales }: Pick<LayoutSettings, "grid" | "scal
  * The grid that orders and set sizes of a recipe are drawn for: the token grid, or, of several scales, one row of
  * the tokens of all scales, coarse to fine, each scale row by row.
  */
-export function sequenceGrid(model: Pick<FmtConfig, "grid" | "scales">): Grid {
+export function sequenceGrid(model: Pick<LayoutSettings, "grid" | "scales">): Grid {
   return model.scales.length === 0 ? model.grid : { height: 1, width: tokenCount(model) };
 }
 

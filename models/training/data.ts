@@ -1,14 +1,143 @@
 /** Images for training: datasets by configuration, batches by step, pixels as tensors and back. */
+import type { Key } from "../../lib/random/threefry.ts";
 import type { Image } from "../../lib/formats/png.ts";
 import { type Tensor, tensor } from "../../lib/tensor.ts";
 import type { RunConfig } from "../config/schema.ts";
 import { epochOrder, type ImageDataset } from "../data/dataset.ts";
+import { loadFashionMnist } from "../data/fashion_mnist.ts";
+import { type ImageFolder, listImages } from "../data/image_folder.ts";
+import { type ImageReader, openImageReader } from "../data/image_reader.ts";
+import type { BrokenImage } from "../data/loader.ts";
 import { loadMnist } from "../data/mnist.ts";
+import { pixelsToFloats } from "../data/preprocess.ts";
 import { generateShapes } from "../data/shapes.ts";
 
-/** Loads or generates the images of a configuration. */
+/** Images of a run: in memory, or read from a folder as they are needed. */
+export type RunImages = ImageDataset | FolderImages;
+
+/** Images of a folder, as a run reads them. */
+export interface FolderImages extends ImageReader {
+  /** The folder's listing. */
+  readonly folder: ImageFolder;
+  readonly count: number;
+  /** Rows and columns of an image. */
+  readonly size: number;
+}
+
+/** Whether images are read from a folder. */
+export function isFolder(images: RunImages): images is FolderImages {
+  return "folder" in images;
+}
+
+/**
+ * Opens the images of a configuration.
+ *
+ * @param config The configuration.
+ * @param warn Told of images that cannot be read.
+ * @returns The images; those of a folder have workers that live until they are closed.
+ * @throws {RangeError} If the folder does not have the classes of the configuration, or the data are codes.
+ * @throws {Error} If there are no images, or files are broken.
+ */
+export async function openData(
+  config: RunConfig,
+  warn: (message: string) => void = console.warn,
+): Promise<RunImages> {
+  const { data } = config;
+  if (data.source !== "folder") return await loadData(config);
+  const folder = await listImages(data.path);
+  const { length } = folder.classes;
+  if (length !== data.classes) {
+    throw new RangeError(
+      `data.classes: expected ${length} (the classes of ${data.path}) but found ${data.classes}`,
+    );
+  }
+  const { size, augmentation, workers, strict } = data;
+  const onBroken = ({ path, message }: BrokenImage) => warn(`Left out ${path}: ${message}`);
+  const reader = openImageReader(folder, { size, augmentation, workers, strict, onBroken });
+  return { ...reader, folder, count: folder.paths.length, size };
+}
+
+/**
+ * Loads or generates the images of a configuration.
+ *
+ * @throws {RangeError} If they are not of a source that is held in memory; {Error} if files are broken.
+ */
 export async function loadData({ data, seed }: RunConfig): Promise<ImageDataset> {
-  return data.source === "mnist" ? await loadMnist("all") : generateShapes({ ...data, seed });
+  switch (data.source) {
+    case "mnist":
+      return await loadMnist("all");
+    case "fashion-mnist":
+      return await loadFashionMnist(data.path, "all");
+    case "shapes":
+      return generateShapes({ ...data, seed });
+    default:
+      throw new RangeError(
+        `data.source: expected images that are held in memory but found ${data.source}`,
+      );
+  }
+}
+
+/**
+ * Reads images.
+ *
+ * @param images The images.
+ * @param indices Which ones.
+ * @param key What random views follow from.
+ * @returns f32 [B, C, H, W] in -1..1, and their classes [B].
+ */
+export async function readImages(
+  images: RunImages,
+  indices: ArrayLike<number>,
+  key: Key,
+): Promise<{ images: Tensor; labels: ArrayLike<number> }> {
+  if (!isFolder(images)) {
+    const labels = Array.from(indices, (index) => images.labels[index]!);
+    return { images: imageBatch(images, indices), labels };
+  }
+  const { size } = images;
+  const { images: pixels, labels } = await images.read(indices, key);
+  const shape = [indices.length, 3, size, size];
+  return { images: tensor(pixelsToFloats(pixels, size), { shape }), labels };
+}
+
+/**
+ * Batches that are made ready while those before them are used.
+ *
+ * @param batchAt Makes the batch of a step, or of a part of it.
+ * @param ahead For how many steps.
+ * @returns The same batches.
+ *
+ * @example
+ * ```ts
+ * import { assertEquals } from "@std/assert";
+ * import { readAhead } from "./data.ts";
+ *
+ * const begun: number[] = [];
+ * const batch = readAhead((step: number) => Promise.resolve(begun.push(step)), 1);
+ * await batch(5);
+ * assertEquals(begun, [5, 6]);
+ * ```
+ */
+export function readAhead<B>(
+  batchAt: (step: number, part: BatchPart) => B | Promise<B>,
+  ahead = 2,
+): (step: number, part?: BatchPart) => Promise<B> {
+  const coming = new Map<string, Promise<B>>();
+  const begin = (step: number, part: BatchPart) => {
+    const name = `${step} ${part.index} ${part.count}`;
+    const found = coming.get(name);
+    if (found) return { name, batch: found };
+    const batch = Promise.resolve(batchAt(step, part));
+    batch.catch(() => {}); // thrown when its turn has come, if it comes
+    coming.set(name, batch);
+    return { name, batch };
+  };
+  return async (step, part = whole) => {
+    const { name, batch } = begin(step, part);
+    for (let i = 1; i <= ahead; i++) begin(step + i, part);
+    coming.delete(name);
+    return await batch;
+  };
 }
 
 /**

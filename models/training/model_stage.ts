@@ -10,7 +10,7 @@ import { warmStart } from "../llamagen/warm_start.ts";
 import { openWeights, readParameters } from "../llamagen/weights.ts";
 import { init, type ParametersOf, parametersOf } from "../model.ts";
 import { dropLabels } from "../sar/batch.ts";
-import { batchesOf, partOf, positionOf, whole } from "./data.ts";
+import { batchesOf, partOf, positionOf, readAhead, whole } from "./data.ts";
 import { keyTensor, runKey } from "./keys.ts";
 import type { Stage } from "./loop.ts";
 import type { TokenDataset } from "./tokens.ts";
@@ -53,7 +53,7 @@ export function modelStage(
     async batches() {
       const dataset = await open();
       const examples = batchesOf(dataset.count, settings.batchSize, seed);
-      return async (step, part = whole) => {
+      const batch = async (step: number, part = whole) => {
         const key = foldIn(trainingKey, step);
         const chosen = examples(step);
         const images = chosen.length;
@@ -69,6 +69,7 @@ export function modelStage(
         const noise = foldIn(key, 2);
         return { inputs, key: keyTensor(part.count > 1 ? foldIn(noise, part.index) : noise) };
       };
+      return dataset.isSlow ? readAhead(batch) : batch;
     },
     loss: (params, { inputs, key }) =>
       kind.losses(model, recipe, params, inputs, { key, checkpoint: settings.recompute }),

@@ -13,14 +13,14 @@ import {
   loadWeights,
   type WhichCheckpoint,
 } from "./checkpoints.ts";
-import { loadData } from "./data.ts";
+import { isFolder, openData } from "./data.ts";
 import { type StageProgress, train } from "./loop.ts";
 import { modelStage } from "./model_stage.ts";
 import { surviveFaults } from "./recovery.ts";
 import { progressPicture, samplePicture, type TrainedRun } from "./samples.ts";
 import { addSession } from "./sessions.ts";
 import { tokenizerStage, trainsTokenizer } from "./tokenizer_stage.ts";
-import { encodeData } from "./tokens.ts";
+import { encodeRun, openRunCodes } from "./tokens.ts";
 
 /** What a run is doing. */
 export type RunProgress = StageProgress | {
@@ -80,21 +80,23 @@ export async function trainRun(
   await addSession(folder);
   const saved = () => refreshReport(folder);
   tell({ stage: "data", step: 0, steps: 1 });
-  const data = await loadData(config);
+  using open = new DisposableStack();
+  const images = config.data.source === "codes" ? undefined : await openData(config, warn);
+  if (images && isFolder(images)) open.use(images);
+  const codes = images ? undefined : await openRunCodes(config);
   tell({ stage: "data", step: 1, steps: 1 });
   const fromCheckpoints = async () => {
     const tokenizer = trainsTokenizer(config)
-      ? await train({ ...tokenizerStage(config, data), saved }, folder, report, signal, warn)
+      ? await train({ ...tokenizerStage(config, images!), saved }, folder, report, signal, warn)
       : await takeTokenizer(config, folder);
-    const encode = () =>
-      encodeData(config.tokenizer, tokenizer, data, (step, steps) => {
-        tell({ stage: "codes", step, steps });
-      });
+    const tellEncoding = (step: number, steps: number) => tell({ stage: "codes", step, steps });
+    const tokens = async () =>
+      codes ?? await encodeRun(config, tokenizer, images!, folder, tellEncoding, warn);
     const pictures = {
       every: config.training.sampleEvery,
       draw: (model: TrainedRun["model"]) => progressPicture({ config, tokenizer, model }),
     };
-    const stage = { ...modelStage(config, data.count, encode), pictures, saved };
+    const stage = { ...modelStage(config, (images ?? codes!).count, tokens), pictures, saved };
     const model = await train(stage, folder, report, signal, warn);
     return await samplePicture({ config, tokenizer, model }, (step, steps) => {
       tell({ stage: "samples", step, steps });

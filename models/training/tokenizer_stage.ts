@@ -2,10 +2,18 @@
 import { foldIn, type Key } from "../../lib/random/threefry.ts";
 import { type Tensor, tensor } from "../../lib/tensor.ts";
 import type { RunConfig } from "../config/schema.ts";
-import type { ImageDataset } from "../data/dataset.ts";
 import { type Tokenizer, tokenizerKind } from "../kinds/tokenizer.ts";
 import { init, type ParametersOf, parametersOf } from "../model.ts";
-import { batchesOf, imageBatch, partOf, positionOf, whole } from "./data.ts";
+import {
+  batchesOf,
+  isFolder,
+  partOf,
+  positionOf,
+  readAhead,
+  readImages,
+  type RunImages,
+  whole,
+} from "./data.ts";
 import { keyTensor, runKey } from "./keys.ts";
 import type { Stage } from "./loop.ts";
 import { type TokenizerBatch, type TokenizerBuffers, tokenizerLoss } from "./tokenizer_loss.ts";
@@ -13,7 +21,7 @@ import { type TokenizerBatch, type TokenizerBuffers, tokenizerLoss } from "./tok
 /** The training of the tokenizer. */
 export function tokenizerStage(
   config: RunConfig,
-  data: ImageDataset,
+  data: RunImages,
 ): Stage<ParametersOf<Tokenizer>, TokenizerBatch, TokenizerBuffers> {
   const { tokenizer, tokenizerTraining: settings, seed } = config;
   const examples = batchesOf(data.count, settings.batchSize, seed);
@@ -33,12 +41,14 @@ export function tokenizerStage(
     init: () => init(tokenizer, keyTensor(runKey(seed, "tokenizer"))),
     async batches() {
       await prepare();
-      return (step, part = whole) => {
+      const batch = async (step: number, part = whole) => {
         const chosen = partOf(examples(step), part);
         const ofStep = foldIn(key, step);
         const ofPart = part.index === 0 ? ofStep : foldIn(foldIn(ofStep, 2), part.index);
-        return { images: imageBatch(data, chosen), keys: keyRows(ofPart, chosen.length) };
+        const { images } = await readImages(data, chosen, foldIn(ofPart, 3));
+        return { images, keys: keyRows(ofPart, chosen.length) };
       };
+      return isFolder(data) ? readAhead(batch) : batch;
     },
     ...learning,
     rate: { name: "imagesPerSecond", perStep: settings.batchSize },
