@@ -2,7 +2,7 @@
  * From the graph that a program built to the one that is compiled: only what the outputs need,
  * aliases removed, equal nodes merged. Its text is the key under which compiled programs are kept.
  */
-import type { Node, Value } from "../graph.ts";
+import { type Node, source, type Value } from "../graph.ts";
 import type { Attributes, Op, TensorType } from "../op.ts";
 
 /** A node of the canonical graph. */
@@ -36,10 +36,12 @@ export interface Canonical {
  *
  * @param outputs The values wanted.
  * @param parameters Values that are inputs even if nothing uses them, in the order wanted.
+ * @param constants Further values that are inputs although it is known how to compute them.
  */
 export function canonicalize(
   outputs: readonly Value[],
   parameters: readonly Value[] = [],
+  constants: ReadonlySet<Value> = new Set(),
 ): Canonical {
   const units: Unit[] = [];
   const inputs: { value: Value; part: Part }[] = [];
@@ -58,7 +60,7 @@ export function canonicalize(
     return unit;
   };
   const addInput = (value: Value) => {
-    const unit = makeUnit(value.node.op, {}, [], [value]);
+    const unit = makeUnit(source, {}, [], [value]);
     lines.push(`${unit.id}=input ${value.dtype}[${value.shape}]`);
     inputs.push({ value, part: unit.outputs[0]! });
     parts.set(value, unit.outputs[0]!);
@@ -90,7 +92,7 @@ export function canonicalize(
     const value = stack.pop()!;
     if (parts.has(value)) continue;
     const { node } = value;
-    if (value.known || node.op.run.kind === "source") {
+    if (value.known || node.op.run.kind === "source" || constants.has(value)) {
       addInput(value);
       continue;
     }

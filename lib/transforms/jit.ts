@@ -20,6 +20,7 @@ import { type Shape, showType } from "../shape.ts";
 import { Tensor } from "../tensor.ts";
 import { flatten, treeEntries, type TreeStructure } from "../tree.ts";
 import { type EarlyResults, groupResults, handOver, type ResultGroup } from "./early_results.ts";
+import { constantValues, holdConstants } from "./constants.ts";
 import { inTrace, tracing } from "./trace.ts";
 
 /** Options of `jit`. */
@@ -186,7 +187,7 @@ function compileFunction<Parameters extends unknown[], Result>(
   });
   const results = flatten(result);
   const outputs = results.leaves.filter((leaf) => leaf instanceof Tensor).map((x) => x.value);
-  const graph = canonicalize(outputs, parameters);
+  const graph = canonicalize(outputs, parameters, constantValues(outputs, parameters));
   const compiled = compile(graph, { ...compileOptions(device), donated });
   const captured = graph.inputs.slice(parameters.length).map(({ value }) => value);
   return { compiled, results, captured };
@@ -245,6 +246,7 @@ function makeTrace<Parameters extends unknown[], Result>(
   early?: EarlyResults,
 ): Trace {
   const { compiled, results, captured } = compileFunction(device, fn, given);
+  holdConstants(device, captured.filter((value) => !value.known));
   return {
     ...prepareProgram(device, name, compiled),
     device,
