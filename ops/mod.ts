@@ -58,7 +58,7 @@ export {
 } from "./distributions.ts";
 export { dropout } from "./dropout.ts";
 export { filterLogits, type FilterOptions } from "./filter_logits.ts";
-export { adamw, type AdamWOptions, type AdamWState } from "./optimizers/adamw.ts";
+export { adamw, type AdamWGroup, type AdamWOptions, type AdamWState } from "./optimizers/adamw.ts";
 export { clipByGlobalNorm, globalNorm } from "./optimizers/clip.ts";
 export { ema } from "./optimizers/ema.ts";
 export {

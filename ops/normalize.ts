@@ -1,12 +1,24 @@
 /** The normalizations of layers: of features, of their scale alone, of groups of channels. */
+import { type DType, promote } from "../lib/dtype.ts";
 import { showShape } from "../lib/shape.ts";
 import type { Tensor } from "../lib/tensor.ts";
 import { add, mul, sub } from "./arithmetic.ts";
 import { checkDType, checkShapeIs } from "./arguments.ts";
+import { cast } from "./cast.ts";
 import { rsqrt } from "./math.ts";
 import { square } from "./power.ts";
 import { mean, type ReduceOptions } from "./reduce.ts";
 import { reshape } from "./reshape.ts";
+
+/** What is computed with: squares of f16 would overflow from 256 on. */
+function widened(x: Tensor): Tensor {
+  return x.dtype === "f16" ? cast(x, "f32") : x;
+}
+
+/** The common type of the operands that there are. */
+function resultType(x: Tensor, ...others: readonly (Tensor | undefined)[]): DType {
+  return others.reduce<DType>((type, y) => y ? promote(type, y.dtype) : type, x.dtype);
+}
 
 /** Numbers shifted and scaled to mean 0 and variance 1 along some axes. */
 function standardize(x: Tensor, axes: ReduceOptions["axes"], epsilon: number): Tensor {
@@ -41,9 +53,9 @@ export function layerNorm(x: Tensor, weight?: Tensor, bias?: Tensor, epsilon = 1
   const width = x.shape.slice(-1);
   if (weight) checkShapeIs("layerNorm", "weight", weight, width);
   if (bias) checkShapeIs("layerNorm", "bias", bias, width);
-  let y = standardize(x, -1, epsilon);
+  let y = standardize(widened(x), -1, epsilon);
   if (weight) y = mul(y, weight);
-  return bias ? add(y, bias) : y;
+  return cast(bias ? add(y, bias) : y, resultType(x, weight, bias));
 }
 
 /**
@@ -69,8 +81,9 @@ export function layerNorm(x: Tensor, weight?: Tensor, bias?: Tensor, epsilon = 1
 export function rmsNorm(x: Tensor, weight?: Tensor, epsilon = 1e-5): Tensor {
   checkDType("rmsNorm", "x", x, "float");
   if (weight) checkShapeIs("rmsNorm", "weight", weight, x.shape.slice(-1));
-  const y = mul(x, rsqrt(add(mean(square(x), { axes: -1, keepDims: true }), epsilon)));
-  return weight ? mul(y, weight) : y;
+  const wide = widened(x);
+  const y = mul(wide, rsqrt(add(mean(square(wide), { axes: -1, keepDims: true }), epsilon)));
+  return cast(weight ? mul(y, weight) : y, resultType(x, weight));
 }
 
 /**
@@ -118,9 +131,9 @@ export function groupNorm(
   }
   if (weight) checkShapeIs("groupNorm", "weight", weight, [channels]);
   if (bias) checkShapeIs("groupNorm", "bias", bias, [channels]);
-  const grouped = reshape(x, [batch, groups, x.size / (batch * groups) || 0]);
+  const grouped = reshape(widened(x), [batch, groups, x.size / (batch * groups) || 0]);
   const perChannel = (p: Tensor) => reshape(p, [channels, ...x.shape.slice(2).map(() => 1)]);
   let y = reshape(standardize(grouped, -1, epsilon), x.shape);
   if (weight) y = mul(y, perChannel(weight));
-  return bias ? add(y, perChannel(bias)) : y;
+  return cast(bias ? add(y, perChannel(bias)) : y, resultType(x, weight, bias));
 }

@@ -112,6 +112,8 @@ Deno.test("what is wrong is named by its path", () => {
     ],
 
     ["smoke", ["training.learningRate=0"], /^training\.learningRate: /],
+    ["smoke", ['training.groups=[{"match":"["}]'], /^training\.groups\.0\.match: expected a reg/],
+    ["smoke", ["training.precision=f64"], /^training\.precision: /],
   ];
   for (const [input, settings, message] of cases) {
     const error = assertThrows(() => readConfig(input, settings), RangeError) as RangeError;

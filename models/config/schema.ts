@@ -131,5 +131,8 @@ function differences(
 /** The configuration of a run. */
 export type RunConfig = z.output<typeof runSchema>;
 
+/** Type that a model is computed in. */
+export type Precision = RunConfig["training"]["precision"];
+
 /** What makes one: any of its fields. */
 export type RunInput = z.input<typeof runSchema>;

@@ -12,6 +12,25 @@ interface TrainingDefaults {
   weightDecay: number;
 }
 
+function isPattern(text: string): boolean {
+  try {
+    return new RegExp(text) instanceof RegExp;
+  } catch {
+    return false;
+  }
+}
+
+/** Parameters with settings of their own. */
+const groupSchema = z.strictObject({
+  match: z.string().min(1).refine(isPattern, "expected a regular expression").describe(
+    "Regular expression found in the path of a parameter, as encoder.0.attention.wo.weight",
+  ),
+  learningRate: atLeast0(1, "Multiplies the learning rate"),
+  weightDecay: z.number().nonnegative().optional().describe(
+    "In place of the training's, for tensors of any number of axes",
+  ),
+});
+
 /** Fields of a training with AdamW. */
 const trainingFields = (initial: TrainingDefaults) => ({
   steps: count(initial.steps, "Number of steps"),
@@ -32,6 +51,9 @@ const trainingFields = (initial: TrainingDefaults) => ({
   weightDecay: atLeast0(
     initial.weightDecay,
     "Decoupled weight decay of tensors of two or more axes",
+  ),
+  groups: z.array(groupSchema).default([]).describe(
+    'Parameters with settings of their own, each in the first group that matches: [{"match":"norm","learningRate":0.5,"weightDecay":0}]',
   ),
   clip: atLeast0(1, "Greatest global norm of the gradient; 0 for any"),
   average: share(0, "Decay of a moving average of the weights, which is sampled from; 0 for none"),
@@ -82,6 +104,13 @@ export const trainingSchema = z.strictObject({
     .describe("Steps between pictures of samples on the way, samples/step-N.png; 0 for none"),
   recompute: z.boolean().default(false).describe(
     "Whether layers are computed again in the backward pass: less memory, more time",
+  ),
+  precision: z.enum(["f32", "f16"]).default("f32").describe(
+    "Type that the model is computed in; f16 keeps weights in f32 and needs a webgpu device with shader-f16",
+  ),
+  lossScaleEvery: count(
+    2000,
+    "Good steps in a row that double the scale of the loss in f16; a step that overflows is skipped and halves it",
   ),
 }).describe("Training of the model");
 

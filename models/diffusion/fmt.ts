@@ -8,6 +8,7 @@
 import { z } from "npm:zod@4.6.7";
 import { type Tensor, tensor } from "../../lib/tensor.ts";
 import type { Key } from "../../lib/random/threefry.ts";
+import { cast } from "../../ops/cast.ts";
 import { checkFmt, fmtSchema, sequenceGrid } from "../fmt/config.ts";
 import {
   bodyStates,
@@ -137,7 +138,9 @@ export function continuousStates(
       }, M, ${model.head.channels}] but found ${tokens}`,
     );
   }
-  return bodyStates(model, params, affine(params.token_projection, tokens), inputs, options);
+  const { token_projection } = params;
+  const projected = affine(token_projection, cast(tokens, token_projection.weight.dtype));
+  return bodyStates(model, params, projected, inputs, options);
 }
 
 /**

@@ -2,6 +2,7 @@
 import { type Tensor, tensor } from "../../lib/tensor.ts";
 import { add } from "../../ops/arithmetic.ts";
 import { broadcastTo } from "../../ops/broadcast.ts";
+import { cast } from "../../ops/cast.ts";
 import { concat } from "../../ops/concat.ts";
 import { full } from "../../ops/create.ts";
 import { embedding, take } from "../../ops/gather.ts";
@@ -62,7 +63,7 @@ export function embedQueries(
   const shape = [batch, positions.shape[1]!, model.dim];
   const table = positionTable(model, params);
   const queries = table
-    ? add(embedding(table, positions), params.mask_embedding)
+    ? add(cast(embedding(table, positions), params.mask_embedding.dtype), params.mask_embedding)
     : params.mask_embedding;
   return broadcastTo(addLevels(model, params, queries, positions), shape);
 }

@@ -5,22 +5,23 @@
 import { type Tensor, tensor } from "../../lib/tensor.ts";
 import type { EarlyResults } from "../../lib/transforms/early_results.ts";
 import { jit, type Jitted } from "../../lib/transforms/jit.ts";
-import { vjp } from "../../lib/transforms/vjp.ts";
 import { treeMap } from "../../lib/tree.ts";
 import { add, div, mul } from "../../ops/arithmetic.ts";
 import { concat } from "../../ops/concat.ts";
 import { full, zeros, zerosLike } from "../../ops/create.ts";
 import { where } from "../../ops/where.ts";
-import type { TrainingSettings } from "../config/schema.ts";
 import { type BatchPart, whole } from "./data.ts";
+import { checkPrecision } from "./precision.ts";
 import {
   advance,
   type AfterUpdate,
+  differentiate,
   type LoggedLoss,
   type Losses,
   type LossFunction,
   nameOf,
   shapeOf,
+  type StepSettings,
   type TrainingState,
   trainingStep,
 } from "./step.ts";
@@ -49,7 +50,7 @@ export interface PartialPrograms<P, Batch, Buffers> {
   /** Adds a part to the sums, which are donated; what they hold before the first part does not matter. */
   readonly gradients: Jitted<
     [
-      state: Pick<TrainingState<P, Buffers>, "params" | "buffers">,
+      state: Pick<TrainingState<P, Buffers>, "params" | "lossScale" | "buffers">,
       batch: Batch,
       sums: GradientSums<P>,
       isFirst: Tensor,
@@ -75,7 +76,7 @@ export interface StepOf<P, Batch, Buffers> {
   readonly loss: LossFunction<P, Batch, Buffers>;
   /** The losses that are logged, in the order of the history's columns. */
   readonly losses: readonly LoggedLoss[];
-  readonly settings: TrainingSettings;
+  readonly settings: StepSettings;
   readonly buffers?: { readonly update: AfterUpdate<P, Batch, Buffers> };
 }
 
@@ -93,15 +94,18 @@ export function partialPrograms<P, Batch, Buffers = unknown>(
 ): PartialPrograms<P, Batch, Buffers> {
   const afterUpdate = buffers?.update;
   const names = losses.map(nameOf);
+  checkPrecision(settings.precision);
   return {
-    gradients: jit(function gradients({ params, buffers }, batch, sums, isFirst) {
+    gradients: jit(function gradients({ params, lossScale, buffers }, batch, sums, isFirst) {
       const before = treeMap((sum: Tensor) => where(isFirst, 0, sum), sums);
       const own = (params: P) => loss(params, batch, buffers as Buffers);
-      const { found, pullback } = withGradients(own, params);
+      const { found, gradients } = differentiate(own, params, {
+        lossScale,
+        sums: before.gradients,
+      });
       const weight = found.weight ?? full([], 1);
       const summed = {
-        // The pullback of parameters that are a result themselves begins with their sums.
-        gradients: pullback(weight, before.gradients),
+        gradients: gradients(weight),
         losses: names.map((name, i) =>
           found[name] ? add(before.losses[i]!, mul(found[name], weight)) : before.losses[i]!
         ),
@@ -131,17 +135,6 @@ export function partialPrograms<P, Batch, Buffers = unknown>(
       weight: zeros([]),
     }),
   };
-}
-
-/** Losses, and a function from the weight of `loss` and sums to the sums with the weighted gradients. */
-function withGradients<P>(loss: (params: P) => Losses, params: P) {
-  let found: Losses;
-  const [, pull] = vjp((params: P) => {
-    found = loss(params);
-    return { loss: found.loss, params };
-  }, params);
-  const pullback = (weight: Tensor, sums: P) => pull({ loss: weight, params: sums })[0];
-  return { found: found!, pullback };
 }
 
 /** Trees whose tensors have parts of a batch along their first axis, as one. */
@@ -228,13 +221,18 @@ export function stepInParts<P, Batch, Buffers = unknown>(
   const { gradients, update, room } = partialPrograms(training, shared?.early);
   let sums: GradientSums<P> | undefined;
   return async (state, history, batch) => {
-    const { params, buffers: now } = state;
+    const { params, lossScale, buffers: now } = state;
     const batches: Batch[] = [], rests: Rest[] = [];
     let total = sums ?? room(params);
     for (let part = 0; part < accumulate; part++) {
       if (part === accumulate - 1) shared?.begin?.();
       const own = await batch({ index: rank * accumulate + part, count });
-      const added = gradients({ params, buffers: now }, own, total, tensor(part === 0));
+      const added = gradients(
+        { params, ...(lossScale ? { lossScale } : {}), ...(buffers ? { buffers: now } : {}) },
+        own,
+        total,
+        tensor(part === 0),
+      );
       total = added.sums;
       if (!buffers) continue;
       batches.push(own);

@@ -4,19 +4,20 @@ import { NonFiniteError } from "../../lib/debug/nans.ts";
 import type { Image } from "../../lib/formats/png.ts";
 import { zeros } from "../../ops/create.ts";
 import { adamw } from "../../ops/optimizers/adamw.ts";
-import type { TrainingSettings } from "../config/schema.ts";
 import { stepInParts } from "./accumulate.ts";
 import { exportWeights, loadLast, saveCheckpoint } from "./checkpoints.ts";
 import type { BatchPart } from "./data.ts";
 import { blameStep } from "./non_finite.ts";
 import { openLog } from "./log.ts";
 import type { Metrics, StageName } from "./metrics.ts";
+import { lossScaling } from "./precision.ts";
 import {
   type AfterUpdate,
   type LoggedLoss,
   type Losses,
   type LossFunction,
   metricNames,
+  type StepSettings,
   type TrainingState,
 } from "./step.ts";
 import { summarize } from "./summarize.ts";
@@ -24,7 +25,7 @@ import { summarize } from "./summarize.ts";
 /** What is trained, and on what. */
 export interface Stage<P, Batch, Buffers = unknown> {
   readonly name: StageName;
-  readonly settings: TrainingSettings;
+  readonly settings: StepSettings;
   readonly seed: number;
   /** What the run is configured as, as plain data that goes into checkpoints. */
   readonly config: unknown;
@@ -92,7 +93,7 @@ export async function train<P, Batch, Buffers = unknown>(
 ): Promise<P> {
   const { name, pictures, settings } = stage;
   const { steps, logEvery, checkpointEvery, skipLimit } = settings;
-  const names = metricNames(stage.losses);
+  const names = metricNames(stage.losses, settings.precision);
   const makeStep = stepInParts(stage);
 
   let { state, step } = await startingState(stage, folder, warn);
@@ -187,6 +188,7 @@ export async function firstState<P, Batch, Buffers>(
     params,
     optimizer: adamw.init(params),
     ...(settings.average > 0 ? { average: await init() } : {}),
+    ...(settings.precision === "f16" ? { lossScale: lossScaling.init() } : {}),
     ...(buffers ? { buffers: buffers.init() } : {}),
   };
 }

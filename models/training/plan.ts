@@ -104,7 +104,7 @@ export async function planStage<P, Batch, Buffers>(
     ...(settings.average > 0 ? { average: parameters() } : {}),
     ...(stage.buffers ? { buffers: placeholders(stage.buffers.parameters()) as Buffers } : {}),
   };
-  const history = placeholder([settings.logEvery, metricNames(losses).length]);
+  const history = placeholder([settings.logEvery, metricNames(losses, settings.precision).length]);
   const batchAt = await stage.batches();
   const batch = treeMap(({ shape, dtype }: Tensor) => placeholder(shape, dtype), await batchAt(0));
   const step = trainingStep(stage.loss, losses, settings, stage.buffers?.update);

@@ -2,10 +2,11 @@
 import { sizeOf } from "../../lib/shape.ts";
 import type { Tensor } from "../../lib/tensor.ts";
 import { jit, type Jitted } from "../../lib/transforms/jit.ts";
-import { valueAndGrad } from "../../lib/transforms/vjp.ts";
-import { treeMap } from "../../lib/tree.ts";
-import { remainder } from "../../ops/arithmetic.ts";
+import { vjp } from "../../lib/transforms/vjp.ts";
+import { treeEntries, treeMap } from "../../lib/tree.ts";
+import { div, remainder } from "../../ops/arithmetic.ts";
 import { cast } from "../../ops/cast.ts";
+import { full } from "../../ops/create.ts";
 import { logicalAnd, logicalNot } from "../../ops/logic.ts";
 import { adamw, type AdamWState } from "../../ops/optimizers/adamw.ts";
 import { clipByGlobalNorm, globalNorm } from "../../ops/optimizers/clip.ts";
@@ -22,7 +23,8 @@ import { expandDims, reshape } from "../../ops/reshape.ts";
 import { isFinite } from "../../ops/rounding.ts";
 import { updateSlice } from "../../ops/scatter/scatter.ts";
 import { where } from "../../ops/where.ts";
-import type { TrainingSettings } from "../config/schema.ts";
+import type { Precision, TrainingSettings } from "../config/schema.ts";
+import { checkPrecision, inHalf, type LossScale, lossScaling } from "./precision.ts";
 
 /** All that a training carries from step to step. */
 export interface TrainingState<P, Buffers = unknown> {
@@ -31,9 +33,17 @@ export interface TrainingState<P, Buffers = unknown> {
   readonly optimizer: AdamWState<P>;
   /** Moving average of the parameters, if there is one. */
   readonly average?: P;
+  /** What the loss is multiplied by, where it is computed in f16. */
+  readonly lossScale?: LossScale;
   /** What else goes on from step to step, if there is anything: f32 tensors that the optimizer does not move. */
   readonly buffers?: Buffers;
 }
+
+/** Settings of a training, of which the model's alone knows a precision. */
+export type StepSettings = TrainingSettings & {
+  readonly precision?: Precision;
+  readonly lossScaleEvery?: number;
+};
 
 /**
  * A scalar to be minimized as `loss`, others to be logged, and what {@link AfterUpdate} needs of the batch: tensors
@@ -97,15 +107,16 @@ export function shapeOf(loss: LoggedLoss): number[] {
 
 /**
  * The columns of a history of metrics: the losses by name (of a vector `name.0`, `name.1`, …), learning rate, gradient
- * norm, 1 for a skipped step.
+ * norm, 1 for a skipped step, and the scale of the loss where it is computed in f16.
  */
-export function metricNames(losses: readonly LoggedLoss[]): string[] {
+export function metricNames(losses: readonly LoggedLoss[], precision?: Precision): string[] {
   const columns = losses.flatMap((loss) =>
     typeof loss === "string"
       ? [loss]
       : Array.from({ length: loss.length }, (_, i) => `${loss.name}.${i}`)
   );
-  return [...columns, "learningRate", "gradientNorm", "skipped"];
+  const own = ["learningRate", "gradientNorm", "skipped"];
+  return [...columns, ...own, ...(precision === "f16" ? ["lossScale"] : [])];
 }
 
 /**
@@ -147,22 +158,62 @@ export function metricNames(losses: readonly LoggedLoss[]): string[] {
 export function trainingStep<P, Batch, Buffers = unknown>(
   loss: LossFunction<P, Batch, Buffers>,
   losses: readonly LoggedLoss[],
-  settings: TrainingSettings,
+  settings: StepSettings,
   afterUpdate?: AfterUpdate<P, Batch, Buffers>,
 ): TrainingStep<P, Batch, Buffers> {
-  const lossAndGradient = valueAndGrad((params: P, batch: Batch, buffers: Buffers) => {
-    const found = loss(params, batch, buffers);
-    return [found.loss, found] as const;
-  }, { hasAux: true });
-
+  checkPrecision(settings.precision);
   return jit(function trainingStep(state, history, batch) {
-    const [[, found], gradients] = lossAndGradient(state.params, batch, state.buffers as Buffers);
+    const ofParameters = (params: P) => loss(params, batch, state.buffers as Buffers);
+    const { found, gradients } = differentiate(ofParameters, state.params, state);
     return advance(settings, losses, state, history, {
-      gradients,
+      gradients: gradients(full([], 1)),
       found,
       after: afterUpdate && ((params, buffers) => afterUpdate(params, buffers, found, batch)),
     });
   }, { donate: [0, 1] });
+}
+
+/**
+ * Losses at some parameters, and their gradients.
+ *
+ * @param loss Losses of parameters.
+ * @param params The parameters.
+ * @param options `lossScale`: given if the loss is computed in f16; `sums`: what the gradients are added to.
+ * @returns What `loss` found, and a function of a weight: the gradients times the weight, added to the sums.
+ */
+export function differentiate<P>(
+  loss: (params: P) => Losses,
+  params: P,
+  { lossScale, sums }: { lossScale?: LossScale; sums?: P },
+): { found: Losses; gradients: (weight: Tensor) => P } {
+  let found: Losses;
+  let factor: Tensor;
+  const [, pullback] = vjp((params: P) => {
+    found = loss(lossScale ? inHalf(params, () => factor) : params);
+    // The cotangents of parameters that are a result themselves begin with those given for the result.
+    return { loss: found.loss, ...(sums ? { params } : {}) };
+  }, params);
+  const gradients = (weight: Tensor) => {
+    if (lossScale) factor = div(weight, lossScale.scale);
+    const seed = lossScale?.scale ?? weight;
+    return pullback({ loss: seed, ...(sums ? { params: sums } : {}) })[0];
+  };
+  return { found: found!, gradients };
+}
+
+/** The group of each parameter, the first whose pattern matches its path. */
+function groupsOf({ groups }: TrainingSettings, params: unknown) {
+  const patterns = groups.map(({ match }) => new RegExp(match));
+  const paths = treeEntries(params).map(([path]) => path);
+  const useless = patterns.findIndex((pattern) => !paths.some((path) => pattern.test(path)));
+  if (useless >= 0) {
+    throw new RangeError(
+      `groups.${useless}.match: expected a pattern that matches a parameter, as ${
+        paths[0]
+      }, but found ${groups[useless]!.match}`,
+    );
+  }
+  return (path: string) => groups[patterns.findIndex((pattern) => pattern.test(path))];
 }
 
 /** What there is to make a step with. */
@@ -177,9 +228,9 @@ export interface Findings<P, Buffers> {
 
 /** State and history after a step: all moved and a row of metrics; or, if it is skipped, the row alone. */
 export function advance<P, Buffers>(
-  settings: TrainingSettings,
+  settings: StepSettings,
   losses: readonly LoggedLoss[],
-  { params, optimizer, average, buffers }: TrainingState<P, Buffers>,
+  { params, optimizer, average, lossScale, buffers }: TrainingState<P, Buffers>,
   history: Tensor,
   { gradients, found, after: moveOthers }: Findings<P, Buffers>,
 ): { state: TrainingState<P, Buffers>; history: Tensor } {
@@ -197,12 +248,14 @@ export function advance<P, Buffers>(
     beta2,
     epsilon,
     weightDecay,
+    groupOf: groupsOf(settings, params),
   });
   const after = buffers && moveOthers?.(moved, buffers);
   const updated = after?.params ?? moved;
   const logged: Readonly<Record<string, Tensor>> = { ...found, ...after?.metrics };
   const columns = losses.map((loss) => reshape(logged[nameOf(loss)]!, [sizeOf(shapeOf(loss))]));
-  const row = concat([...columns, stack([rate, norm, skipped])]);
+  const metrics = [rate, norm, skipped, ...(lossScale ? [lossScale.scale] : [])];
+  const row = concat([...columns, stack(metrics)]);
   const place = remainder(optimizer.step, history.shape[0]!);
   return {
     state: {
@@ -213,6 +266,9 @@ export function advance<P, Buffers>(
         variance: unlessSkipped(next.variance, optimizer.variance),
       },
       ...(average ? { average: unlessSkipped(ema(average, updated, decay), average) } : {}),
+      ...(lossScale
+        ? { lossScale: lossScaling.next(lossScale, isGood, settings.lossScaleEvery!) }
+        : {}),
       ...(buffers ? { buffers: unlessSkipped(after?.buffers ?? buffers, buffers) } : {}),
     },
     history: updateSlice(history, expandDims(row, 0), place, { axis: 0 }),

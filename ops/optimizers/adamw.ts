@@ -1,7 +1,7 @@
 /** AdamW: Adam with decoupled weight decay. */
 import { isFloat } from "../../lib/dtype.ts";
 import type { Tensor, TensorLike } from "../../lib/tensor.ts";
-import { treeMap } from "../../lib/tree.ts";
+import { treeEntries, treeMap } from "../../lib/tree.ts";
 import { add, div, mul, sub } from "../arithmetic.ts";
 import { cast } from "../cast.ts";
 import { zeros, zerosLike } from "../create.ts";
@@ -16,6 +16,16 @@ export interface AdamWOptions {
   readonly beta2?: number;
   readonly epsilon?: number;
   /** Decay per step, times the learning rate, of tensors of two or more axes. */
+  readonly weightDecay?: number;
+  /** What is different for a parameter, told by its path (`layers.0.weight`). */
+  readonly groupOf?: (path: string) => AdamWGroup | undefined;
+}
+
+/** What is different for some parameters. */
+export interface AdamWGroup {
+  /** Multiplies the learning rate. */
+  readonly learningRate?: number;
+  /** Decay per step, times the learning rate, of tensors of any number of axes. */
   readonly weightDecay?: number;
 }
 
@@ -76,9 +86,18 @@ export const adamw = {
     params: P,
     gradients: P,
     state: AdamWState<P>,
-    { learningRate = 1e-3, beta1 = 0.9, beta2 = 0.999, epsilon = 1e-8, weightDecay = 0 }:
-      AdamWOptions = {},
+    {
+      learningRate = 1e-3,
+      beta1 = 0.9,
+      beta2 = 0.999,
+      epsilon = 1e-8,
+      weightDecay = 0,
+      groupOf,
+    }: AdamWOptions = {},
   ): [P, AdamWState<P>] {
+    const groups = new Map(
+      groupOf ? treeEntries(params).map(([path, p]) => [p, groupOf(path)]) : [],
+    );
     const step = add(state.step, 1);
     const t = cast(step, "f32");
     const correction1 = sub(1, pow(beta1, t)), correction2 = sub(1, pow(beta2, t));
@@ -101,10 +120,13 @@ export const adamw = {
           div(m, correction1),
           add(sqrt(div(v, correction2)), epsilon),
         );
-        const kept = weightDecay !== 0 && p.rank >= 2
-          ? mul(p, sub(1, mul(learningRate, weightDecay)))
-          : p;
-        return sub(kept, mul(direction, learningRate));
+        const group = groups.get(p);
+        const rate = group?.learningRate === undefined
+          ? learningRate
+          : mul(learningRate, group.learningRate);
+        const decay = group?.weightDecay ?? (p.rank >= 2 ? weightDecay : 0);
+        const kept = decay !== 0 ? mul(p, sub(1, mul(rate, decay))) : p;
+        return sub(kept, mul(direction, rate));
       },
       params,
       mean,

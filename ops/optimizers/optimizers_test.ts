@@ -65,6 +65,22 @@ testOnDevices("sgd with momentum makes the steps of its formula", async () => {
   await assertParams(params, expected);
 });
 
+testOnDevices("adamw gives the parameters of a group a rate and a decay of their own", async () => {
+  const options = { learningRate: 0.1, weightDecay: 0.5 };
+  const update = (rate: number, decay: number, own?: ops.AdamWGroup) =>
+    ops.adamw.update(tree(start), tree(slopes[0]!), ops.adamw.init(tree(start)), {
+      learningRate: rate,
+      weightDecay: decay,
+      ...(own ? { groupOf: (path: string) => path === "bias" ? own : undefined } : {}),
+    })[0];
+  const found = update(0.1, 0.5, { learningRate: 0.2, weightDecay: 0.25 });
+  const plain = update(options.learningRate, options.weightDecay);
+  assertEquals(await found.matrix.data(), await plain.matrix.data());
+  const slower = await update(0.1 * 0.2, 0).bias.data();
+  const wanted = Array.from(slower, (x, i) => x - start.bias[i]! * 0.1 * 0.2 * 0.25);
+  (await found.bias.data()).forEach((x, i) => assertAlmostEquals(x, wanted[i]!, 1e-6));
+});
+
 Deno.test("clipping leaves small gradients as they are, zero ones too", async () => {
   const small = ops.clipByGlobalNorm({ x: tensor([0.3, 0.4]) }, 1);
   assertEquals(await small.x.data(), Float32Array.of(0.3, 0.4));
