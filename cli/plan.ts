@@ -4,10 +4,12 @@ import { showBytes } from "../lib/debug/table.ts";
 import { planRun } from "../models/training/plan.ts";
 import { table } from "./table.ts";
 import { chooseConfig } from "./train.ts";
+import { checked } from "./usage.ts";
 
 /** Prints parameters, arithmetic and memory of both trainings of a configuration. */
 export async function plan(name: string, { set }: { set: readonly string[] }): Promise<void> {
-  const plans = await planRun(await chooseConfig({ config: name, set }));
+  const config = await chooseConfig({ config: name, set });
+  const plans = await checked(() => planRun(config));
   const row = (title: string, cells: readonly string[]) => [title, ...cells];
   const bytes = (title: string, of: keyof typeof plans[number]["bytes"]) =>
     row(`  ${title}`, plans.map(({ bytes }) => showBytes(bytes[of])));
@@ -20,8 +22,10 @@ export async function plan(name: string, { set }: { set: readonly string[] }): P
     bytes("parameters", "parameters"),
     bytes("optimizer", "optimizer"),
     bytes("moving average", "average"),
+    bytes("gradients", "gradients"),
+    bytes("activations", "activations"),
+    bytes("scratch of kernels", "scratch"),
     bytes("batch", "batch"),
-    bytes("constants and metrics", "other"),
-    bytes("temporaries", "temporaries"),
+    bytes("constants, metrics, buffers", "other"),
   ], plans.map((_, i) => i + 1)));
 }

@@ -3,17 +3,21 @@ import { planCost } from "../../lib/debug/cost.ts";
 import { memoryReport } from "../../lib/debug/memory_report.ts";
 import { currentDevice } from "../../lib/device.ts";
 import { byteLength } from "../../lib/graph.ts";
-import type { Tensor } from "../../lib/tensor.ts";
+import type { Plan } from "../../lib/compiler/plan.ts";
+import { Tensor } from "../../lib/tensor.ts";
 import { placeholder, planOf } from "../../lib/transforms/jit.ts";
+import { tracing } from "../../lib/transforms/trace.ts";
 import { treeLeaves, treeMap } from "../../lib/tree.ts";
 import { imageSizeOf } from "../config/data.ts";
 import type { RunConfig } from "../config/schema.ts";
 import { tokenCount } from "../fmt/config.ts";
 import { tokenLayout } from "../kinds/tokenizer.ts";
 import { countParameters, type Parameter } from "../layers/parameter.ts";
+import { partialPrograms } from "./accumulate.ts";
 import type { Stage } from "./loop.ts";
 import type { StageName } from "./metrics.ts";
 import { modelStage } from "./model_stage.ts";
+import { type LossScale, lossScaling } from "./precision.ts";
 import { metricNames, type TrainingState, trainingStep } from "./step.ts";
 import { tokensInMemory } from "./tokens.ts";
 import { tokenizerStage, trainsTokenizer } from "./tokenizer_stage.ts";
@@ -30,12 +34,15 @@ export interface StepPlan {
     readonly parameters: number;
     readonly optimizer: number;
     readonly average: number;
+    readonly gradients: number;
+    /** What lives within a step, but for gradients and scratch, where most is needed; and the gaps between. */
+    readonly activations: number;
+    /** What kernels work in at that moment. */
+    readonly scratch: number;
     readonly batch: number;
     /** Buffers, metrics, constants and results. */
     readonly other: number;
-    /** All that lives only within a step: activations, gradients. */
-    readonly temporaries: number;
-    /** All of these together; workspace of single kernels comes on top of it. */
+    /** All of these together; on `wasm`, what single kernels borrow comes on top of it. */
     readonly total: number;
   };
 }
@@ -102,33 +109,97 @@ export async function planStage<P, Batch, Buffers>(
     params: parameters(),
     optimizer: { step: placeholder([], "i32"), mean: parameters(), variance: parameters() },
     ...(settings.average > 0 ? { average: parameters() } : {}),
+    ...(settings.precision === "f16"
+      ? { lossScale: placeholders(lossScaling.parameters()) as LossScale }
+      : {}),
     ...(stage.buffers ? { buffers: placeholders(stage.buffers.parameters()) as Buffers } : {}),
   };
   const history = placeholder([settings.logEvery, metricNames(losses, settings.precision).length]);
+  const count = settings.accumulate;
   const batchAt = await stage.batches();
-  const batch = treeMap(({ shape, dtype }: Tensor) => placeholder(shape, dtype), await batchAt(0));
-  const step = trainingStep(stage.loss, losses, settings, stage.buffers?.update);
-  const plan = planOf(step, [state, history, batch], { donate: [0, 1] });
+  const batch = treeMap(
+    ({ shape, dtype }: Tensor) => placeholder(shape, dtype),
+    await batchAt(0, { index: 0, count }),
+  );
+  const plans = count === 1
+    ? [planOf(
+      trainingStep(stage.loss, losses, settings, stage.buffers?.update),
+      [state, history, batch],
+      { donate: [0, 1] },
+    )]
+    : plansInParts(stage, state, history, batch);
 
-  const report = memoryReport(plan);
-  // WebAssembly's memory is one piece; elsewhere temporaries share whole buffers.
-  const temporaries = currentDevice().name === "wasm" ? report.packed : report.shared;
   const known = {
     parameters: bytesOf(state.params),
     optimizer: bytesOf(state.optimizer),
     average: bytesOf(state.average ?? []),
     batch: bytesOf(batch),
   };
-  const outside = report.arguments + report.results;
-  const other = outside - Object.values(known).reduce((sum, bytes) => sum + bytes);
+  const within = plans.map(temporariesOf).reduce((a, b) => total(a) > total(b) ? a : b);
+  const sums = count === 1 ? 0 : bytesOf(state.params);
+  const gradients = within.gradients + sums;
+  // What programs are given besides, and what they return in memory of its own.
+  const given = plans.map(memoryReport).reduce(
+    (sum, { arguments: a, results }) => sum + a + results,
+    0,
+  );
+  const twice = count === 1
+    ? 0
+    : known.parameters + sums + bytesOf([state.lossScale, state.buffers]);
+  const kept = total(known) + sums;
+  const bytes = { ...known, ...within, gradients, other: given - twice - kept };
   return {
     stage: name,
     parameters: countParameters(stage.parameters()),
-    flops: planCost(plan).flops,
-    bytes: { ...known, other, temporaries, total: outside + temporaries },
+    flops: plans.reduce((sum, plan, i) => sum + (i === 0 ? count : 1) * planCost(plan).flops, 0),
+    bytes: { ...bytes, total: total(bytes) },
   };
 }
 
+/** The plans of a step in parts: of each part, and of the update. */
+function plansInParts<P, Batch, Buffers>(
+  stage: Stage<P, Batch, Buffers>,
+  state: TrainingState<P, Buffers>,
+  history: Tensor,
+  batch: Batch,
+): Plan[] {
+  const { gradients, update, room } = partialPrograms(stage);
+  const { params, lossScale, buffers } = state;
+  const own = { params, ...(lossScale ? { lossScale } : {}), ...(buffers ? { buffers } : {}) };
+  const parts = Array.from({ length: stage.settings.accumulate }, () => batch);
+  const isFirst = placeholder([], "bool");
+  const { sums, rest } = tracing(() => gradients(own, batch, room(params), isFirst));
+  const seen = buffers
+    ? { batches: parts, rests: parts.map(() => rest) }
+    : { batches: [], rests: [] };
+  return [
+    planOf(gradients, [own, batch, sums, isFirst], { donate: [2] }),
+    planOf(update, [state, history, sums, seen], { donate: [0, 1] }),
+  ];
+}
+
+/** What lives within a program, where it needs most. */
+function temporariesOf(plan: Plan) {
+  const { packed, shared, temporaries } = memoryReport(plan);
+  // WebAssembly's memory is one piece; elsewhere temporaries share whole buffers.
+  const bytes = currentDevice().name === "wasm" ? packed : shared;
+  // Gradients are what is read to write what stays.
+  const bound = new Set(plan.bound);
+  const updates = plan.steps.filter(({ writes }) => writes.some((id) => bound.has(id)));
+  const applied = new Set(updates.flatMap(({ reads }) => reads));
+  const sum = (rows: typeof temporaries) => rows.reduce((total, { bytes }) => total + bytes, 0);
+  const scratch = sum(temporaries.filter(({ label }) => label.endsWith(" scratch")));
+  const gradients = sum(temporaries.filter(({ id }) => applied.has(id)));
+  return { gradients, scratch, activations: bytes - gradients - scratch };
+}
+
+function total(bytes: Readonly<Record<string, number>>): number {
+  return Object.values(bytes).reduce((sum, bytes) => sum + bytes, 0);
+}
+
 function bytesOf(tree: unknown): number {
-  return treeLeaves<Tensor>(tree).reduce((sum, { value }) => sum + byteLength(value), 0);
+  return treeLeaves(tree).reduce<number>(
+    (sum, x) => sum + (x instanceof Tensor ? byteLength(x.value) : 0),
+    0,
+  );
 }

@@ -26,12 +26,21 @@ import { differentiate, metricNames, type StepSettings, type TrainingState } fro
 testOnDevices("gradients in f16 are near those in f32", async (device) => {
   if (!device.features.f16) return;
   const sizes = { vocabulary: 9, classes: 2, grid: { height: 2, width: 2 }, dim: 8, heads: 2 };
-  const model = fmt({ ...sizes, encoderLayers: 1, decoderLayers: 1, ffnMultiple: 8 });
-  const batch = fmtInputs(
-    makeTrainingBatch(parseRecipe("random-2-random"), model.grid, [1, 2, 3, 8, 0, 8, 5, 1], [0, 1]),
-    [0, 2],
-  );
+  const model = fmt({
+    ...sizes,
+    encoderLayers: 1,
+    decoderLayers: 1,
+    ffnMultiple: 8,
+    initScale: 0.3,
+  });
   const gradients = async (lossScale?: LossScale) => {
+    const batch = fmtInputs(
+      makeTrainingBatch(parseRecipe("random-2-random"), model.grid, [1, 2, 3, 8, 0, 8, 5, 1], [
+        0,
+        1,
+      ]),
+      [0, 2],
+    );
     const fresh = initModel(model, key(0));
     const { shape } = fresh.output.weight; // zeros at first, which lets no gradient through
     const weight = tensor(Float32Array.from({ length: 72 }, (_, i) => Math.sin(i)), { shape });
@@ -101,7 +110,7 @@ testOnDevices(
       assert((await state.params.w.data())[0]! < 1);
     }
   },
-  ["reference", "webgpu"],
+  ["webgpu"], // the reference device does not round to f16: nothing overflows there
 );
 
 Deno.test("a checkpoint keeps the scale of the loss", async () => {
