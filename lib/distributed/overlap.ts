@@ -1,5 +1,5 @@
 /** Sums over processes that begin while the program that computes the summands still runs. */
-import type { Tensor } from "../tensor.ts";
+import { realize, Tensor } from "../tensor.ts";
 import { flatten } from "../tree.ts";
 import type { EarlyResults } from "../transforms/early_results.ts";
 import { type HostTensor, inPlace, onHost } from "./host.ts";
@@ -18,7 +18,7 @@ export interface OverlappedSums {
   /** To be called before the call of the function whose results are summed; those of other calls are not. */
   begin(): void;
   /**
-   * Waits for the sums.
+   * Waits for the sums; what has not been handed over early is sent now.
    *
    * @param results What the function returned; tensors of f32, which are given up.
    * @returns The same tree of sums; every process gets the same bits.
@@ -60,6 +60,7 @@ export function overlappedSums(
   } = {},
 ): OverlappedSums {
   let takes = false;
+  const taken = new Set<unknown>();
   let buckets: Promise<(readonly [Tensor, HostTensor])[]>[] = [];
   let last: Promise<unknown> = Promise.resolve();
   /** Sums begun, and those of them that had ended when the last one began. */
@@ -73,37 +74,44 @@ export function overlappedSums(
     await Promise.all(begun);
     return tensors.map((x, i) => [x, hosts[i]!] as const);
   };
+  const take = (results: readonly Tensor[]) => {
+    results.forEach(checkFloat);
+    for (const x of results) taken.add(x);
+    const found = results.map(inPlace);
+    if (found.every((host) => host !== undefined)) {
+      buckets.push(send(results, found));
+      return;
+    }
+    // Read back at once, but sent in the order in which all processes send.
+    const hosts = Promise.all(results.map(onHost));
+    const bucket = last.then(() => hosts).then((hosts) => ({ done: send(results, hosts) }));
+    last = bucket;
+    buckets.push(bucket.then(({ done }) => done));
+  };
   return {
     early: {
       bytes,
       ready(results) {
-        if (!takes) return;
-        results.forEach(checkFloat);
-        const found = results.map(inPlace);
-        if (found.every((host) => host !== undefined)) {
-          buckets.push(send(results, found));
-          return;
-        }
-        // Read back at once, but sent in the order in which all processes send.
-        const hosts = Promise.all(results.map(onHost));
-        const bucket = last.then(() => hosts).then((hosts) => ({ done: send(results, hosts) }));
-        last = bucket;
-        buckets.push(bucket.then(({ done }) => done));
+        if (takes) take(results);
       },
       between: () => void mpi.progress(),
     },
     begin() {
       takes = mpi.size > 1;
       buckets = [];
+      taken.clear();
       last = Promise.resolve();
       sums = overlapped = 0;
     },
     async finish<T>(results: T): Promise<T> {
       if (!takes) return results;
+      const { leaves, structure } = flatten(results);
+      const left = leaves.filter((leaf) => leaf instanceof Tensor && !taken.has(leaf)) as Tensor[];
+      await realize(...left);
+      if (left.length > 0) take(left);
       takes = false;
       const hosts = new Map<unknown, HostTensor>((await Promise.all(buckets)).flat());
       trace = { sums, overlapped };
-      const { leaves, structure } = flatten(results);
       return structure.build(leaves.map((leaf) => hosts.get(leaf)?.changed() ?? leaf)) as T;
     },
     get trace() {

@@ -32,11 +32,8 @@ export async function averageGradients<T>(mpi: Mpi, gradients: T): Promise<T> {
     );
   }
   if (mpi.size === 1) return gradients;
-  const tensors = leaves as Tensor[];
-  await realize(...tensors);
   const averages = overlappedSums(mpi, { operation: "mean" });
   averages.begin();
-  averages.early.ready(tensors);
   return await averages.finish(gradients);
 }
 

@@ -37,7 +37,7 @@ export interface GradientSums<P> {
 }
 
 /** Tensors by name that a part's losses return and that are not to be logged. */
-type Rest = Readonly<Record<string, Tensor>>;
+export type Rest = Readonly<Record<string, Tensor>>;
 
 /** What `AfterUpdate` is given of the parts, where there is one. */
 export interface PartsSeen<Batch> {
@@ -156,6 +156,8 @@ export interface SharedStep<P> {
   /** Takes the sums while the program that makes them still runs: those of the last part, after `begin`. */
   readonly early?: EarlyResults;
   begin?(): void;
+  /** What all of them have, by rank; tensors of the same shapes in each. */
+  gather(own: readonly Rest[]): Promise<readonly Rest[]>;
 }
 
 /** Makes a step, given the parts of its batch; state and history are given up. */
@@ -173,7 +175,6 @@ export type StepInParts<P, Batch, Buffers = unknown> = (
  * `AfterUpdate`, all tensors of its batches have the images along their first axis.
  * @param shared How this process takes part, where there are several. Each computes its own parts.
  * @returns A function to be used on one device.
- * @throws {RangeError} If several processes share a training with an `AfterUpdate`, which sees the whole batch.
  *
  * @example
  * ```ts
@@ -213,12 +214,11 @@ export function stepInParts<P, Batch, Buffers = unknown>(
     const step = trainingStep(loss, losses, settings, buffers?.update);
     return async (state, history, batch) => step(state, history, await batch(whole));
   }
-  if (size > 1 && buffers) {
-    throw new RangeError(
-      `stepInParts: expected a training without buffers for ${size} processes but found one with`,
-    );
-  }
-  const { gradients, update, room } = partialPrograms(training, shared?.early);
+  // With buffers, there are results that are not summed.
+  const { gradients, update, room } = partialPrograms(
+    training,
+    buffers ? undefined : shared?.early,
+  );
   let sums: GradientSums<P> | undefined;
   return async (state, history, batch) => {
     const { params, lossScale, buffers: now } = state;
@@ -239,6 +239,12 @@ export function stepInParts<P, Batch, Buffers = unknown>(
       rests.push(added.rest);
     }
     sums = await reduce(total);
-    return update(state, history, sums, { batches, rests });
+    if (!buffers || !shared) return update(state, history, sums, { batches, rests });
+    // What comes after the update sees the whole batch, in each process.
+    const all = Array.from(
+      { length: count },
+      (_, index) => batches[index - rank * accumulate] ?? batch({ index, count }),
+    );
+    return update(state, history, sums, { batches: all, rests: await shared.gather(rests) });
   };
 }

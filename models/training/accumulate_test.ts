@@ -11,7 +11,13 @@ import { square } from "../../ops/power.ts";
 import { mean, sum } from "../../ops/reduce.ts";
 import { readConfig } from "../config/read.ts";
 import { generateShapes } from "../data/shapes.ts";
-import { type GradientSums, partialPrograms, stepInParts, type StepOf } from "./accumulate.ts";
+import {
+  type GradientSums,
+  partialPrograms,
+  type SharedStep,
+  stepInParts,
+  type StepOf,
+} from "./accumulate.ts";
 import type { Stage } from "./loop.ts";
 import { modelStage, tokensOf } from "./model_stage.ts";
 import { tokensInMemory } from "./tokens.ts";
@@ -175,7 +181,7 @@ testOnDevices("processes that share a step end with the weights of one alone", a
   };
   const results = await Promise.all([0, 1].map((rank) => {
     const { state, history } = start();
-    const shared = { rank, size: 2, reduce };
+    const shared = { rank, size: 2, reduce, gather: () => Promise.reject() };
     return stepInParts({ ...loss, settings }, shared)(state, history, batch);
   }));
   const wanted = [await alone.state.params.w.data(), await alone.history.data()] as Float32Array[];
@@ -185,7 +191,7 @@ testOnDevices("processes that share a step end with the weights of one alone", a
   }
 });
 
-Deno.test("what moves buffers sees all parts of a batch, and cannot be shared", async () => {
+Deno.test("what moves buffers sees all parts of a batch, also those of other processes", async () => {
   await openDevice("wasm");
   const training: StepOf<Params, Tensor, Tensor> = {
     loss: ({ w }, x, seen) => ({ loss: mean(square(sub(x, w))), seen: add(x, seen) }),
@@ -199,15 +205,25 @@ Deno.test("what moves buffers sees all parts of a batch, and cannot be shared", 
     },
   };
   const params: Params = { w: tensor([1, 2, 3]) };
-  const { state, history } = await stepInParts(training)(
-    { params, optimizer: adamw.init(params), buffers: tensor(0.5) },
-    zeros([1, 5]),
-    ({ index }) => tensor([[index, 1, 2]]),
-  );
-  assertEquals(await state.buffers!.item(), 1.5);
-  assertEquals((await history.data())[1], 7 + 6 * 0.5 + 700);
-  const shared = { rank: 0, size: 2, reduce: (sums: GradientSums<Params>) => sums };
-  assertThrows(() => stepInParts(training, shared), RangeError, "without buffers for 2 processes");
+  const run = async (shared?: SharedStep<Params>) => {
+    const { state, history } = await stepInParts(training, shared)(
+      { params, optimizer: adamw.init(params), buffers: tensor(0.5) },
+      zeros([1, 5]),
+      ({ index }) => tensor([[index, 1, 2]]),
+    );
+    assertEquals(await state.buffers!.item(), 1.5);
+    return (await history.data())[1];
+  };
+  assertEquals(await run(), 7 + 6 * 0.5 + 700);
+  // Of two processes the second, to which the first tells what it has seen of its parts 0 and 1.
+  const ofFirst = [0, 1].map((index) => ({ seen: tensor([[index + 0.5, 1.5, 2.5]]) }));
+  const shared: SharedStep<Params> = {
+    rank: 1,
+    size: 2,
+    reduce: (sums) => sums,
+    gather: (own) => Promise.resolve([...ofFirst, ...own]),
+  };
+  assertEquals(await run(shared), (0 + 1 + 2 + 3 + 4 * 3) + 12 * 0.5 + 100 * (6 + 4 * 3));
 });
 
 /** Their mean, by way of the host. */

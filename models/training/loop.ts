@@ -1,6 +1,7 @@
 /** The training loop: steps, readings of the losses, checkpoints. It continues where its last checkpoint is. */
 import { setImmediate } from "node:timers/promises";
 import { NonFiniteError } from "../../lib/debug/nans.ts";
+import { alone, type Mpi } from "../../lib/distributed/mpi.ts";
 import type { Image } from "../../lib/formats/png.ts";
 import { zeros } from "../../ops/create.ts";
 import { adamw } from "../../ops/optimizers/adamw.ts";
@@ -20,6 +21,7 @@ import {
   type StepSettings,
   type TrainingState,
 } from "./step.ts";
+import { inAny, once, sharedStart, sharedStep, type Start, StoppedElsewhere } from "./ranks.ts";
 import { summarize } from "./summarize.ts";
 
 /** What is trained, and on what. */
@@ -79,6 +81,8 @@ export interface StageProgress {
  * @param report Told after every step.
  * @param signal Once it is aborted, the step is finished, a checkpoint is written, and its reason is thrown.
  * @param warn Told of damaged checkpoints that are passed over.
+ * @param mpi The processes that share each step, all of which call this; rank 0 writes. Where another than this one was
+ * asked to stop, {@link StoppedElsewhere} is thrown.
  * @returns The trained weights: the moving average if there is one.
  * @throws {TypeError} If the folder's checkpoints are of another model; {RangeError} if of other data.
  * @throws {NonFiniteError} If `skipLimit` steps in a row had a loss or gradient that is not finite; it is noticed when the
@@ -90,23 +94,24 @@ export async function train<P, Batch, Buffers = unknown>(
   report: (progress: StageProgress) => void = () => {},
   signal?: AbortSignal,
   warn?: (message: string) => void,
+  mpi: Mpi = alone,
 ): Promise<P> {
   const { name, pictures, settings } = stage;
   const { steps, logEvery, checkpointEvery, skipLimit } = settings;
   const names = metricNames(stage.losses, settings.precision);
-  const makeStep = stepInParts(stage);
+  const makeStep = stepInParts(stage, sharedStep(mpi));
 
-  let { state, step } = await startingState(stage, folder, warn);
+  let { state, step } = await startingState(stage, folder, mpi, warn);
   const weights = async () => {
     const trained = state.average ?? state.params;
-    await exportWeights(folder, name, trained, step);
+    await once(mpi, () => exportWeights(folder, name, trained, step));
     return trained;
   };
   let history = zeros([logEvery, names.length]);
   let metrics: Metrics | undefined;
   if (step >= steps) return await weights();
   const batch = await stage.batches();
-  const log = await openLog(folder, name, step);
+  const log = mpi.rank === 0 ? await openLog(folder, name, step) : undefined;
   report({ stage: name, step, steps });
   let skippedInARow = 0;
   let losses = meanOf();
@@ -116,7 +121,8 @@ export async function train<P, Batch, Buffers = unknown>(
     ({ state, history } = await makeStep(state, history, parts));
     step++;
     await setImmediate(); // signals come in between steps
-    const saves = step % checkpointEvery === 0 || step === steps || signal?.aborted;
+    const stops = inAny(mpi, signal?.aborted ?? false);
+    const saves = step % checkpointEvery === 0 || step === steps || stops;
     const draws = pictures && pictures.every > 0 && step % pictures.every === 0;
     if (saves || draws || step % logEvery === 0) {
       const values = await history.data();
@@ -143,20 +149,22 @@ export async function train<P, Batch, Buffers = unknown>(
         }
       }
       metrics = summarize(stage, step, names, rows, (time - read.time) / rows.length);
-      await log.add(metrics);
+      await log?.add(metrics);
       read = { step, time };
     }
-    if (draws) await log.addPicture(step, await pictures!.draw(state.average ?? state.params));
+    if (draws) await log?.addPicture(step, await pictures!.draw(state.average ?? state.params));
     if (saves) {
       const { seed, config } = stage;
       const position = plain(stage.position(step));
       const progress = { stage: name, step, seed, position, loss: losses.mean(), config };
-      await saveCheckpoint(folder, state, progress, settings);
-      await stage.saved?.();
+      await once(mpi, async () => {
+        await saveCheckpoint(folder, state, progress, settings);
+        await stage.saved?.();
+      });
       losses = meanOf();
     }
     if (saves || draws) read.time = performance.now(); // their time is not the steps'
-    if (saves) signal?.throwIfAborted();
+    if (stops) throw signal?.aborted ? signal.reason : new StoppedElsewhere();
     report({ stage: name, step, steps, metrics });
   }
   return await weights();
@@ -166,14 +174,15 @@ export async function train<P, Batch, Buffers = unknown>(
 async function startingState<P, Batch, Buffers>(
   stage: Stage<P, Batch, Buffers>,
   folder: string,
+  mpi: Mpi,
   warn?: (message: string) => void,
-): Promise<{ state: TrainingState<P, Buffers>; step: number }> {
+): Promise<Start<P, Buffers>> {
   const first = await firstState(stage); // nothing is computed before it is read
-  const found = await loadLast(folder, stage.name, first, warn);
-  if (!found) return { state: first, step: 0 };
+  const found = mpi.rank === 0 ? await loadLast(folder, stage.name, first, warn) : undefined;
+  if (!found) return await sharedStart(mpi, { state: first, step: 0 });
   const { step, position } = found.info;
   const [saved, own] = [position, plain(stage.position(step))].map((x) => JSON.stringify(x));
-  if (saved === own) return { state: found.state, step };
+  if (saved === own) return await sharedStart(mpi, { state: found.state, step });
   throw new RangeError(
     `train: expected to continue the ${stage.name} at ${saved} but found its data and keys at ${own}`,
   );

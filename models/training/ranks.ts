@@ -3,7 +3,10 @@ import { currentDevice } from "../../lib/device.ts";
 import type { Mpi } from "../../lib/distributed/mpi.ts";
 import { overlappedSums } from "../../lib/distributed/overlap.ts";
 import { broadcastParameters } from "../../lib/distributed/parallel.ts";
-import type { SharedStep } from "./accumulate.ts";
+import { hostArray } from "../../lib/dtype.ts";
+import { type Tensor, tensor } from "../../lib/tensor.ts";
+import { flatten } from "../../lib/tree.ts";
+import type { Rest, SharedStep } from "./accumulate.ts";
 import type { TrainingState } from "./step.ts";
 
 /**
@@ -27,7 +30,31 @@ export function sharedStep<P>(mpi: Mpi): SharedStep<P> | undefined {
     );
   }
   const { early, begin, finish } = overlappedSums(mpi);
-  return { rank, size, early, begin, reduce: finish };
+  const gather = (own: readonly Rest[]) => gatherTrees(mpi, own);
+  return { rank, size, early, begin, reduce: finish, gather };
+}
+
+/** Trees of tensors of all processes, by rank; those of each have the same structure, shapes and types. */
+async function gatherTrees<T>(mpi: Mpi, own: readonly T[]): Promise<T[]> {
+  const { leaves, structure } = flatten(own);
+  const tensors = leaves as Tensor[];
+  const values = await Promise.all(tensors.map((x) => x.data()));
+  const gathered = values.map((value, i) => {
+    const { shape, dtype } = tensors[i]!;
+    return mpi.gatherBytes(bytesOf(value)).map((bytes) => {
+      const data = hostArray(dtype, value.length);
+      bytesOf(data).set(bytes);
+      return tensor(data, { shape, dtype });
+    });
+  });
+  return Array.from(
+    { length: mpi.size },
+    (_, rank) => structure.build(gathered.map((ofAll) => ofAll[rank])) as T[],
+  ).flat();
+}
+
+function bytesOf({ buffer, byteOffset, byteLength }: ArrayBufferView): Uint8Array {
+  return new Uint8Array(buffer, byteOffset, byteLength);
 }
 
 /** Where a training begins. */
