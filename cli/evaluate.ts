@@ -124,6 +124,7 @@ async function sampleRun(
       sampling,
       seed,
       (step, steps) => progress.report({ stage: "samples", step, steps }),
+      openMpi(),
     )
   );
   const { height, width, channels, data: { length } } = images[0]!;

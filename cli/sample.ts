@@ -1,5 +1,6 @@
 /** `sample`: pictures from a trained run. */
 import { dirname } from "node:path";
+import { openMpi } from "../lib/distributed/mpi.ts";
 import { imageGrid, writePng } from "../lib/formats/png.ts";
 import { readConfig } from "../models/config/read.ts";
 import type { RunConfig } from "../models/config/schema.ts";
@@ -85,7 +86,9 @@ export async function sampleCommand(folder: string, options: SampleOptions): Pro
     sampling,
     seed,
     (step, steps) => progress.report({ stage: "samples", step, steps }),
+    openMpi(),
   );
+  if (openMpi().rank > 0) return;
   const columns = chosen.length === 1 ? Math.ceil(Math.sqrt(count)) : count;
   await checked(() => writePng(options.out, imageGrid(images, { columns })));
   const seconds = (performance.now() - start) / 1000;

@@ -1,11 +1,13 @@
 /** `train` and `demo`: from options to a configuration and a folder, and training. */
 import process from "node:process";
 import { currentDevice } from "../lib/device.ts";
+import { openMpi } from "../lib/distributed/mpi.ts";
 import { treeEntries } from "../lib/tree.ts";
 import { namedConfigs } from "../models/config/named.ts";
 import { configHelp, readConfig } from "../models/config/read.ts";
 import type { RunConfig } from "../models/config/schema.ts";
 import { duration } from "../models/reports/duration.ts";
+import { checkRanks, StoppedElsewhere } from "../models/training/ranks.ts";
 import { readRunConfig, trainRun } from "../models/training/run.ts";
 import { showProgress } from "./progress.ts";
 import { checked, exists, UsageError } from "./usage.ts";
@@ -60,13 +62,20 @@ async function runTraining(config: RunConfig, out: string): Promise<boolean> {
   const stop = new AbortController();
   // Once only: a second signal ends the process at once.
   for (const name of ["SIGINT", "SIGTERM"]) process.once(name, () => stop.abort(name));
-  console.error(`Device: ${currentDevice().description}`);
+  const mpi = openMpi();
+  await checked(() => Promise.resolve(checkRanks(config, mpi.size)));
+  mpi.barrier(); // none writes before all have looked
+  const ranks = mpi.size > 1 ? `, ${mpi.size} ranks` : "";
+  if (mpi.rank === 0) console.error(`Device: ${currentDevice().description}${ranks}`);
   using progress = showProgress();
   try {
-    await checked(() => trainRun(config, out, progress.report, stop.signal));
+    await checked(() => trainRun(config, out, progress.report, stop.signal, undefined, mpi));
   } catch (error) {
-    if (!stop.signal.aborted || error !== stop.signal.reason) throw error;
-    console.log(`Stopped by ${error}: train --out ${out} --resume continues`);
+    const isAsked = stop.signal.aborted && error === stop.signal.reason;
+    if (!isAsked && !(error instanceof StoppedElsewhere)) throw error;
+    console.log(
+      `Stopped by ${isAsked ? error : "another rank"}: train --out ${out} --resume continues`,
+    );
     return false;
   }
   const seconds = (performance.now() - start) / 1000;

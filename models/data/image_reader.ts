@@ -93,7 +93,7 @@ export function openImageReader(folder: ImageFolder, options: ImageReaderOptions
   return {
     async read(indices, key) {
       const read = await Promise.all(
-        Array.from(indices, (index, i) => readOne(index, foldIn(key, i))),
+        Array.from(indices, (index) => readOne(index, foldIn(key, index))),
       );
       const images = new Uint8Array(read.length * size * size * 3);
       read.forEach(({ pixels }, i) => images.set(pixels, i * pixels.length));

@@ -18,6 +18,7 @@ import { foldIn } from "../../ops/random.ts";
 import { mean } from "../../ops/reduce.ts";
 import { reshape } from "../../ops/reshape.ts";
 import { split } from "../../ops/slice.ts";
+import { transpose } from "../../ops/transpose.ts";
 import { type Affine, affine, affineParameters } from "../layers/affine.ts";
 import type { Parameter } from "../layers/parameter.ts";
 import { cosineNoise } from "./noise_schedule.ts";
@@ -163,7 +164,7 @@ function timeTable(steps: number): Tensor {
  * @param params Its parameters.
  * @param z The transformer's output [..., d].
  * @param target The tokens [..., C].
- * @param key A random key.
+ * @param key A random key, or a list of keys [B, 2], one for each entry of the first axis.
  * @returns The losses [...].
  * @throws {TypeError} If the tokens have another shape.
  *
@@ -197,8 +198,20 @@ export function diffusionLoss(
     );
   }
   const rows = places.reduce((product, length) => product * length, 1);
-  const time = randint(foldIn(key, 0), [repeats, rows], 0, steps);
-  const noise = normal(foldIn(key, 1), [repeats, rows, channels]);
+  const drawn = (
+    which: number,
+    shape: number[],
+    draw: (key: Tensor, shape: number[]) => Tensor,
+  ) => {
+    const own = foldIn(key, which);
+    if (key.rank === 1) return draw(own, [repeats, rows, ...shape]);
+    const images = key.shape[0]!;
+    const ofImages = draw(own, [images, repeats, rows / images, ...shape]);
+    const byRepeat = transpose(ofImages, [1, 0, 2, ...shape.map((_, axis) => 3 + axis)]);
+    return reshape(byRepeat, [repeats, rows, ...shape]);
+  };
+  const time = drawn(0, [], (key, shape) => randint(key, shape, 0, steps));
+  const noise = drawn(1, [channels], normal);
   const left = cosineNoise(steps);
   const shareOf = (share: (left: number) => number) =>
     embedding(tensor(Float32Array.from(left, share), { shape: [steps, 1] }), time);

@@ -241,9 +241,11 @@ export function stepInParts<P, Batch, Buffers = unknown>(
     sums = await reduce(total);
     if (!buffers || !shared) return update(state, history, sums, { batches, rests });
     // What comes after the update sees the whole batch, in each process.
-    const all = Array.from(
-      { length: count },
-      (_, index) => batches[index - rank * accumulate] ?? batch({ index, count }),
+    const all = await Promise.all(
+      Array.from(
+        { length: count },
+        (_, index) => batches[index - rank * accumulate] ?? batch({ index, count }),
+      ),
     );
     return update(state, history, sums, { batches: all, rests: await shared.gather(rests) });
   };

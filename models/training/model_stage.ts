@@ -11,7 +11,7 @@ import { openWeights, readParameters } from "../llamagen/weights.ts";
 import { init, type ParametersOf, parametersOf } from "../model.ts";
 import { dropLabels } from "../sar/batch.ts";
 import { batchesOf, partOf, positionOf, readAhead, whole } from "./data.ts";
-import { keyTensor, runKey } from "./keys.ts";
+import { imageKeys, keyTensor, runKey } from "./keys.ts";
 import type { Stage } from "./loop.ts";
 import type { TokenDataset } from "./tokens.ts";
 
@@ -19,8 +19,8 @@ import type { TokenDataset } from "./tokens.ts";
 export interface ModelBatch {
   /** What the kind of model takes. */
   readonly inputs: unknown;
-  /** A random key, for dropout and noise. */
-  readonly key: Tensor;
+  /** A random key for each image u32 [B, 2], for dropout and noise. */
+  readonly keys: Tensor;
 }
 
 /**
@@ -59,20 +59,19 @@ export function modelStage(
         const images = chosen.length;
         const views = uniform(foldIn(key, 3), images).map((x) => Math.floor(x * dataset.views));
         const { tokens, labels } = await dataset.read(partOf(chosen, part), partOf(views, part));
-        // Parts of a batch share its draws; only dropout and noise have a key for each.
+        // Parts of a batch share its draws; dropout and noise have a key for each image.
         const { classDropout } = settings;
         const isDropped = dropLabels(new Int32Array(images), 1, classDropout, foldIn(key, 1));
         const own = partOf(isDropped, part);
         const kept = Array.from(labels, (label, i) => own[i] ? data.classes : label);
         const firstImage = part.index * own.length;
         const inputs = kind.inputs(model, recipe, tokens, kept, foldIn(key, 0), firstImage);
-        const noise = foldIn(key, 2);
-        return { inputs, key: keyTensor(part.count > 1 ? foldIn(noise, part.index) : noise) };
+        return { inputs, keys: imageKeys(foldIn(key, 2), firstImage, own.length) };
       };
       return dataset.isSlow ? readAhead(batch) : batch;
     },
-    loss: (params, { inputs, key }) =>
-      kind.losses(model, recipe, params, inputs, { key, checkpoint: settings.recompute }),
+    loss: (params, { inputs, keys }) =>
+      kind.losses(model, recipe, params, inputs, { key: keys, checkpoint: settings.recompute }),
     losses: ["loss", { name: "setLoss", length: kind.sets(model, recipe) }],
     rate: { name: "tokensPerSecond", perStep: settings.batchSize * tokensOf(model) },
   };

@@ -6,6 +6,7 @@ import { broadcastParameters } from "../../lib/distributed/parallel.ts";
 import { hostArray } from "../../lib/dtype.ts";
 import { type Tensor, tensor } from "../../lib/tensor.ts";
 import { flatten } from "../../lib/tree.ts";
+import type { RunConfig } from "../config/schema.ts";
 import type { Rest, SharedStep } from "./accumulate.ts";
 import type { TrainingState } from "./step.ts";
 
@@ -55,6 +56,26 @@ async function gatherTrees<T>(mpi: Mpi, own: readonly T[]): Promise<T[]> {
 
 function bytesOf({ buffer, byteOffset, byteLength }: ArrayBufferView): Uint8Array {
   return new Uint8Array(buffer, byteOffset, byteLength);
+}
+
+/**
+ * Checks that the batches of a run can be cut into equal parts for a number of processes.
+ *
+ * @param config The configuration.
+ * @param size Number of processes.
+ * @throws {RangeError} If they cannot.
+ */
+export function checkRanks(
+  config: Pick<RunConfig, "tokenizerTraining" | "training">,
+  size: number,
+): void {
+  for (const name of ["tokenizerTraining", "training"] as const) {
+    const { batchSize, accumulate } = config[name];
+    if (batchSize % (size * accumulate) === 0) continue;
+    throw new RangeError(
+      `${name}.batchSize: expected a multiple of ${size} ranks × accumulate ${accumulate} but found ${batchSize}`,
+    );
+  }
 }
 
 /** Where a training begins. */
@@ -109,6 +130,17 @@ export async function firstAlone<T>(mpi: Mpi, work: () => Promise<T>): Promise<T
   const result = await work();
   if (mpi.rank === 0) mpi.barrier();
   return result;
+}
+
+/** Bytes one after another. */
+export function joinBytes(parts: readonly Uint8Array[]): ArrayBuffer {
+  const all = new Uint8Array(parts.reduce((sum, { length }) => sum + length, 0));
+  let at = 0;
+  for (const part of parts) {
+    all.set(part, at);
+    at += part.length;
+  }
+  return all.buffer;
 }
 
 /** Why a process ends its training that was not asked to: another one was. */

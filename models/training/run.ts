@@ -1,4 +1,5 @@
 /** A run and its folder: configuration, both trainings, their codes in between, and pictures at the end. */
+import { alone, type Mpi } from "../../lib/distributed/mpi.ts";
 import { removeTemporaries, writeFileAtomically } from "../../lib/formats/atomic_write.ts";
 import { writePng } from "../../lib/formats/png.ts";
 import { readConfig } from "../config/read.ts";
@@ -18,6 +19,7 @@ import { type StageProgress, train } from "./loop.ts";
 import { modelStage } from "./model_stage.ts";
 import { surviveFaults } from "./recovery.ts";
 import { progressPicture, samplePicture, type TrainedRun } from "./samples.ts";
+import { checkRanks, firstAlone, once } from "./ranks.ts";
 import { addSession } from "./sessions.ts";
 import { tokenizerStage, trainsTokenizer } from "./tokenizer_stage.ts";
 import { encodeRun, openRunCodes } from "./tokens.ts";
@@ -69,15 +71,19 @@ export async function trainRun(
   report: (progress: RunProgress) => void = () => {},
   signal?: AbortSignal,
   warn?: (message: string) => void,
+  mpi: Mpi = alone,
 ): Promise<void> {
   const tell = (progress: RunProgress) => {
     report(progress);
-    signal?.throwIfAborted();
+    if (mpi.size === 1) signal?.throwIfAborted(); // several stop together, in a training
   };
-  await Deno.mkdir(folder, { recursive: true });
-  await removeTemporaries(folder);
-  await writeFileAtomically(`${folder}/config.json`, `${JSON.stringify(config, null, 2)}\n`);
-  await addSession(folder);
+  checkRanks(config, mpi.size);
+  await once(mpi, async () => {
+    await Deno.mkdir(folder, { recursive: true });
+    await removeTemporaries(folder);
+    await writeFileAtomically(`${folder}/config.json`, `${JSON.stringify(config, null, 2)}\n`);
+    await addSession(folder);
+  });
   const saved = () => refreshReport(folder);
   tell({ stage: "data", step: 0, steps: 1 });
   using open = new DisposableStack();
@@ -87,28 +93,38 @@ export async function trainRun(
   tell({ stage: "data", step: 1, steps: 1 });
   const fromCheckpoints = async () => {
     const tokenizer = trainsTokenizer(config)
-      ? await train({ ...tokenizerStage(config, images!), saved }, folder, report, signal, warn)
-      : await takeTokenizer(config, folder);
+      ? await train(
+        { ...tokenizerStage(config, images!), saved },
+        folder,
+        report,
+        signal,
+        warn,
+        mpi,
+      )
+      : await firstAlone(mpi, () => takeTokenizer(config, folder));
     const tellEncoding = (step: number, steps: number) => tell({ stage: "codes", step, steps });
     const tokens = async () =>
-      codes ?? await encodeRun(config, tokenizer, images!, folder, tellEncoding, warn);
+      codes ?? await encodeRun(config, tokenizer, images!, folder, tellEncoding, warn, mpi);
     const pictures = {
       every: config.training.sampleEvery,
       draw: (model: TrainedRun["model"]) => progressPicture({ config, tokenizer, model }),
     };
     const stage = { ...modelStage(config, (images ?? codes!).count, tokens), pictures, saved };
-    const model = await train(stage, folder, report, signal, warn);
+    const model = await train(stage, folder, report, signal, warn, mpi);
     return await samplePicture({ config, tokenizer, model }, (step, steps) => {
       tell({ stage: "samples", step, steps });
-    });
+    }, mpi);
   };
   try {
-    const picture = await surviveFaults(fromCheckpoints, {
-      place: async () => (await checkpointNames(folder)).join(),
-      warn,
+    const place = async () => (await checkpointNames(folder)).join();
+    // A fault on one of several ranks ends all of them: the others cannot go back with it.
+    const picture = mpi.size > 1
+      ? await fromCheckpoints()
+      : await surviveFaults(fromCheckpoints, { place, warn });
+    await once(mpi, async () => {
+      await writePng(`${folder}/samples.png`, picture);
+      await refreshReport(folder);
     });
-    await writePng(`${folder}/samples.png`, picture);
-    await refreshReport(folder);
   } catch (error) {
     throw await explainFailure(error, folder);
   }

@@ -1,4 +1,5 @@
 /** Pictures from a trained run: tokens drawn set by set, decoded to images. */
+import { alone, type Mpi } from "../../lib/distributed/mpi.ts";
 import { type Image, imageGrid } from "../../lib/formats/png.ts";
 import type { Tensor } from "../../lib/tensor.ts";
 import { jit } from "../../lib/transforms/jit.ts";
@@ -14,6 +15,7 @@ import {
 import type { ParametersOf } from "../model.ts";
 import { toImages } from "./data.ts";
 import { runKey } from "./keys.ts";
+import { joinBytes, ownRange } from "./ranks.ts";
 import { paintUnknown, tokensToDecode } from "./partial.ts";
 
 /** A run that can be sampled from. */
@@ -42,6 +44,7 @@ const batchSize = 80;
  * @param seed The same seed gives the same images.
  * @param report Told the share that is done after every set, with a function that gives the images of the batch as far
  * as they are known: gray where they are not, or of coarse scales only. Sampling goes on when its promise resolves.
+ * @param mpi The processes, each of which samples a part; all get all images, which their number does not change.
  * @returns One image for each label.
  * @throws {RangeError} If there are more sets than tokens, or a label is none of the classes.
  */
@@ -51,28 +54,43 @@ export async function sampleImages(
   settings: SamplingSettings,
   seed: number,
   report: SamplingReport = () => {},
+  mpi: Mpi = alone,
 ): Promise<Image[]> {
   const { config, model } = run;
   const key = runKey(seed, "samples");
-  const batches = Math.ceil(labels.length / batchSize);
+  const [start, end] = ownRange(mpi, labels.length);
+  const batches = Math.ceil((end - start) / batchSize);
   const images: Image[] = [];
-  for (let first = 0; first < labels.length; first += batchSize) {
+  for (let first = start; first < end; first += batchSize) {
     const tokens = await modelKind(config.model).sample(config.model, model, {
-      labels: labels.slice(first, first + batchSize),
+      labels: labels.slice(first, Math.min(first + batchSize, end)),
       settings,
       key,
       firstImage: first,
       fullDecoder: config.recipe.fullDecoder,
       onStep: ({ set, sets, tokens }) =>
         report(
-          first / batchSize * sets + set,
+          (first - start) / batchSize * sets + set,
           batches * sets,
           async () => await partialImages(run, await tokens()),
         ),
     });
     images.push(...await decodeTokens(run, tokens));
   }
-  return images;
+  return gatherImages(mpi, images);
+}
+
+/** The images of all processes, by rank, in each of them. */
+function gatherImages(mpi: Mpi, own: readonly Image[]): Image[] {
+  const sizes = mpi.gather(own.map(({ width, height, channels }) => ({ width, height, channels })));
+  const bytes = mpi.gatherBytes(new Uint8Array(joinBytes(own.map(({ data }) => data))));
+  return sizes.flatMap((ofRank, rank) => {
+    let at = 0;
+    return ofRank.map((size) => {
+      const { width, height, channels } = size;
+      return { ...size, data: bytes[rank]!.slice(at, at += width * height * channels) };
+    });
+  });
 }
 
 /** The grids of a run's tokens. */
@@ -120,11 +138,13 @@ async function partialImages(
  *
  * @param run The trained run.
  * @param report Told the share that is done.
+ * @param mpi The processes that share the work.
  * @returns The picture.
  */
 export async function samplePicture(
   run: TrainedRun,
   report: (done: number, total: number) => void = () => {},
+  mpi: Mpi = alone,
 ): Promise<Image> {
   const { sampling, seed, model, data: { classes } } = run.config;
   const { perClass } = sampling;
@@ -137,7 +157,7 @@ export async function samplePicture(
   for (const settings of ways) {
     const images = await sampleImages(run, labels, settings, seed, (done, of) => {
       report(before + settings.steps * done / of, total);
-    });
+    }, mpi);
     before += settings.steps;
     parts.push(imageGrid(images, { columns: perClass }));
   }

@@ -50,7 +50,7 @@ export interface TrainableTokenizer<P> {
 export interface TokenizerBatch {
   /** Images [B, C, H, W] in -1..1. */
   readonly images: Tensor;
-  /** A random key for what is drawn, once for each image u32 [B, 2]. */
+  /** A random key for each image u32 [B, 2]; what is drawn once for a batch has the first image's. */
   readonly keys: Tensor;
 }
 
@@ -144,7 +144,7 @@ export function tokenizerLoss<P>(
       if (perceptual.weight > 0) ofVgg ??= await loadPerceptual(perceptual.weights!);
     },
     loss(params, { images, keys }, buffers) {
-      const coded = code(params, images, foldIn(slice(keys, [0]), 0));
+      const coded = code(params, images, foldIn(keys, 0));
       const found = terms.map(({ name, weight, value }) => ({
         name,
         weight,

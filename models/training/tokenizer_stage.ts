@@ -1,6 +1,5 @@
 /** The first training of a run: the tokenizer, on images. */
-import { foldIn, type Key } from "../../lib/random/threefry.ts";
-import { type Tensor, tensor } from "../../lib/tensor.ts";
+import { foldIn } from "../../lib/random/threefry.ts";
 import type { RunConfig } from "../config/schema.ts";
 import { type Tokenizer, tokenizerKind } from "../kinds/tokenizer.ts";
 import { init, type ParametersOf, parametersOf } from "../model.ts";
@@ -14,7 +13,7 @@ import {
   type RunImages,
   whole,
 } from "./data.ts";
-import { keyTensor, runKey } from "./keys.ts";
+import { imageKeys, keyTensor, runKey } from "./keys.ts";
 import type { Stage } from "./loop.ts";
 import { type TokenizerBatch, type TokenizerBuffers, tokenizerLoss } from "./tokenizer_loss.ts";
 
@@ -44,9 +43,9 @@ export function tokenizerStage(
       const batch = async (step: number, part = whole) => {
         const chosen = partOf(examples(step), part);
         const ofStep = foldIn(key, step);
-        const ofPart = part.index === 0 ? ofStep : foldIn(foldIn(ofStep, 2), part.index);
-        const { images } = await readImages(data, chosen, foldIn(ofPart, 3));
-        return { images, keys: keyRows(ofPart, chosen.length) };
+        const keys = imageKeys(ofStep, part.index * chosen.length, chosen.length);
+        const { images } = await readImages(data, chosen, foldIn(ofStep, 3));
+        return { images, keys };
       };
       return isFolder(data) ? readAhead(batch) : batch;
     },
@@ -58,11 +57,4 @@ export function tokenizerStage(
 /** Whether a run trains its tokenizer; otherwise it is given the weights. */
 export function trainsTokenizer({ tokenizerTraining }: RunConfig): boolean {
   return tokenizerTraining.weights === undefined;
-}
-
-/** A key for each image, all the same: all that a batch holds is along the images. */
-function keyRows(key: Key, count: number): Tensor {
-  return tensor(Uint32Array.from({ length: 2 * count }, (_, i) => key[i % 2]!), {
-    shape: [count, 2],
-  });
 }

@@ -1,6 +1,7 @@
 /** The tokens of a run's images, which the model is trained on. */
 import { type Tensor, tensor } from "../../lib/tensor.ts";
 import { jit } from "../../lib/transforms/jit.ts";
+import { alone, type Mpi } from "../../lib/distributed/mpi.ts";
 import { imageSizeOf } from "../config/data.ts";
 import type { RunConfig } from "../config/schema.ts";
 import { openCodes } from "../data/code_files.ts";
@@ -12,6 +13,7 @@ import type { TokenArray } from "../kinds/model.ts";
 import { type Tokenizer, tokenizerKind, tokenLayout } from "../kinds/tokenizer.ts";
 import type { ParametersOf } from "../model.ts";
 import { isFolder, readImages, type RunImages } from "./data.ts";
+import { joinBytes, ownRange } from "./ranks.ts";
 
 /** Images as tokens, with a class each. */
 export interface TokenDataset {
@@ -123,6 +125,7 @@ type Report = (done: number, total: number) => void;
  * @param folder The run's folder.
  * @param report Told how far it is.
  * @param warn Told of images that cannot be read.
+ * @param mpi The processes, each of which encodes a part.
  * @returns The tokens.
  */
 export async function encodeRun(
@@ -132,25 +135,28 @@ export async function encodeRun(
   folder: string,
   report: Report,
   warn: (message: string) => void = console.warn,
+  mpi: Mpi = alone,
 ): Promise<TokenDataset> {
   const { values, ...grids } = tokenLayout(model, imageSizeOf(data));
   if (!isFolder(images) || data.source !== "folder" || values.kind === "vectors") {
-    return await encodeData(model, params, images, report);
+    return await encodeData(model, params, images, report, mpi);
   }
   const out = `${folder}/codes.safetensors`;
   const isThere = await Deno.stat(out).then(() => true, () => false);
-  if (!isThere) {
+  if (!mpi.share(isThere)) {
     const { size, augmentation, workers, strict } = data;
     const { height, width } = sequenceGrid(grids);
     const encode = encoderOf(model, params);
     await extractCodes({
       ...{ out, size, workers, strict, vocabulary: values.vocabulary, grid: [height, width] },
       images: images.folder,
+      mpi,
       augmentation: augmentation === "center" ? "center" : "flips",
       encode: (pixels, count) => encode(pixels, [count, 3, size, size]),
       onBroken: ({ path, message }) => warn(`Left out ${path}: ${message}`),
       onProgress: ({ done, total }) => report(done, total),
     });
+    mpi.barrier(); // the file is there once rank 0 is done
   }
   return tokensOfCodes(await openPackedCodes(out));
 }
@@ -195,6 +201,7 @@ const encodeValues = 250 * 28 * 28;
  * @param params Its parameters.
  * @param data The images; of a folder a view of each, and in place of a broken one the next.
  * @param report Told how many batches are done.
+ * @param mpi The processes, each of which encodes a part and gets all.
  * @returns Their tokens and classes.
  */
 export async function encodeData(
@@ -202,17 +209,20 @@ export async function encodeData(
   params: ParametersOf<Tokenizer>,
   data: RunImages,
   report: Report,
+  mpi: Mpi = alone,
 ): Promise<TokenDataset> {
   const encode = encoderOf(model, params);
   const perImage = isFolder(data) ? 3 * data.size ** 2 : data.images.length / data.count;
   const size = Math.max(1, Math.floor(encodeValues / perImage));
-  const total = Math.ceil(data.count / size);
+  const [start, end] = ownRange(mpi, data.count);
+  const total = Math.ceil((end - start) / size);
   const batches: TokenArray[] = [];
   const classes: number[] = [];
   for (let batch = 0; batch < total; batch++) {
-    const count = Math.min(size, data.count - batch * size);
-    const indices = Array.from({ length: count }, (_, i) => batch * size + i);
-    const { images, labels } = await readImages(data, indices, [0, batch]);
+    const at = start + batch * size;
+    const count = Math.min(size, end - at);
+    const indices = Array.from({ length: count }, (_, i) => at + i);
+    const { images, labels } = await readImages(data, indices, [0, 0]);
     const pixels = await images.data() as Float32Array<ArrayBuffer>;
     batches.push(await encode(pixels, images.shape as [number, number, number, number]));
     classes.push(...Array.from(labels));
@@ -220,7 +230,9 @@ export async function encodeData(
   }
   const first = batches[0]!;
   const length = batches.reduce((sum, tokens) => sum + tokens.length, 0);
-  const all = first instanceof Int32Array ? new Int32Array(length) : new Float32Array(length);
-  batches.forEach((tokens, batch) => all.set(tokens, batch * first.length));
-  return tokensInMemory(all, classes);
+  const own = first instanceof Int32Array ? new Int32Array(length) : new Float32Array(length);
+  batches.forEach((tokens, batch) => own.set(tokens, batch * first.length));
+  const all = joinBytes(mpi.gatherBytes(new Uint8Array(own.buffer)));
+  const tokens = own instanceof Int32Array ? new Int32Array(all) : new Float32Array(all);
+  return tokensInMemory(tokens, mpi.gather(classes).flat());
 }
