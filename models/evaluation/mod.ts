@@ -53,6 +53,7 @@ export { addProbabilities, inceptionScore, noScore, type ScoreSums } from "./inc
 export { loadFeatures } from "./load_features.ts";
 export { type FeatureRows, type NeighborOptions, precisionAndRecall } from "./precision_recall.ts";
 export { evaluateReconstruction, psnr, type ReconstructionQuality } from "./reconstruction.ts";
+export { ssim } from "./ssim.ts";
 export {
   addFeatures,
   frechetDistance,

@@ -1,6 +1,7 @@
-/** How well a tokenizer gives images back: PSNR, and rFID by way of `evaluate`. */
+/** How well a tokenizer gives images back: PSNR, SSIM, and rFID by way of `evaluate`. */
 import { evaluate, type EvaluateOptions, type Evaluation } from "./evaluate.ts";
 import { type ImageSet, openImages, type Pixels } from "./images.ts";
+import { ssim } from "./ssim.ts";
 
 /**
  * The peak signal-to-noise ratio of 8-bit values, `10 log10(255² / mean square error)`, in decibels.
@@ -34,6 +35,8 @@ export function psnr(original: Uint8Array, reconstruction: Uint8Array): number {
 export interface ReconstructionQuality extends Evaluation {
   /** The mean of the images' PSNR in decibels; higher is better. */
   readonly psnr: number;
+  /** The mean of the images' structural similarity; higher is better, 1 is perfect. */
+  readonly ssim: number;
 }
 
 /**
@@ -69,21 +72,24 @@ export async function evaluateReconstruction(
     & Omit<EvaluateOptions, "samples" | "reference">,
 ): Promise<ReconstructionQuality> {
   const reference = await openImages(originals, options);
-  let total = 0;
+  let ratios = 0, similarities = 0;
   const samples: ImageSet = {
     name: `reconstructions of ${reference.name}`,
     count: reference.count,
     async *batches(size) {
       for await (const batch of reference.batches(size)) {
         const data = await reconstruct(batch);
-        const length = data.length / batch.count;
+        const { height, width } = batch, length = data.length / batch.count;
         for (let at = 0; at < data.length; at += length) {
-          total += psnr(batch.data.subarray(at, at + length), data.subarray(at, at + length));
+          const [a, b] = [batch.data, data].map((all) => all.subarray(at, at + length));
+          ratios += psnr(a!, b!);
+          similarities += ssim(a!, b!, { height, width, channels: 3 });
         }
         yield { ...batch, data };
       }
     },
   };
   const evaluation = await evaluate({ ...options, samples, reference });
-  return { ...evaluation, psnr: total / reference.count };
+  const { count } = reference;
+  return { ...evaluation, psnr: ratios / count, ssim: similarities / count };
 }
