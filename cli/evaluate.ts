@@ -15,7 +15,12 @@ import {
 } from "../models/evaluation/evaluate.ts";
 import type { FeatureExtractor } from "../models/evaluation/features.ts";
 import { loadFeatures } from "../models/evaluation/load_features.ts";
-import { loadData } from "../models/training/data.ts";
+import {
+  evaluateReconstruction,
+  type ReconstructionQuality,
+} from "../models/evaluation/reconstruction.ts";
+import { openReconstructor } from "../models/reconstruct.ts";
+import { loadData, loadHeldOut } from "../models/training/data.ts";
 import { firstAlone } from "../models/training/ranks.ts";
 import { openRun, readRunConfig } from "../models/training/run.ts";
 import { sampleImages } from "../models/training/samples.ts";
@@ -33,14 +38,16 @@ export interface EvaluateOptions extends SamplingOptions {
   readonly size?: number;
   readonly batch?: number;
   readonly json?: boolean;
+  readonly reconstruction?: boolean;
 }
 
 /** The most images of a run's data that are a reference. */
 const mostReferences = 10_000;
 
-/** Evaluates samples and prints the measures. */
+/** Evaluates samples, or reconstructions, and prints the measures. */
 export async function evaluateCommand(samples: string, options: EvaluateOptions): Promise<void> {
   const { reference = samples } = options;
+  if (options.reconstruction) return await evaluateReconstructions(samples, options);
   for (const path of [samples, reference]) await checked(() => Deno.stat(path));
   if (options.reference === undefined && !await isRun(samples)) {
     throw new UsageError("required option '--reference <run|folder|npz>' not specified");
@@ -49,20 +56,60 @@ export async function evaluateCommand(samples: string, options: EvaluateOptions)
   const features = await featuresFor(samples, reference, options, progress);
   const wanted = await isRun(samples) ? await sampleRun(samples, options, progress) : samples;
   const compared = await isRun(reference) ? await imagesOfRun(reference) : reference;
-  const { size, batch: batchSize } = options;
   const result = await checkedFiles(() =>
-    evaluate({
-      samples: wanted,
-      reference: compared,
-      features,
-      mpi: openMpi(),
-      ...(size && { size }),
-      ...(batchSize && { batchSize }),
-      onProgress: ({ stage, done, total }) =>
-        progress.report({ stage: stages[stage], step: done, steps: total }),
-    })
+    evaluate({ samples: wanted, reference: compared, features, ...settingsOf(options, progress) })
   );
   console.log(options.json ? JSON.stringify(result, null, 2) : describe(result));
+}
+
+/** Evaluates what a tokenizer gives back of images it was not trained on, where there are such, and prints the measures. */
+async function evaluateReconstructions(path: string, options: EvaluateOptions): Promise<void> {
+  const { reference = path, count } = options;
+  for (const used of [path, reference]) await checked(() => Deno.stat(used));
+  if (options.reference === undefined && !await isRun(path)) {
+    throw new UsageError("required option '--reference <run|folder|npz>' not specified");
+  }
+  using progress = showProgress();
+  const features = await featuresFor(path, reference, options, progress);
+  const { vocabulary, reconstruct } = await checkedFiles(() => openReconstructor(path));
+  const originals = await isRun(reference) ? await heldOutOfRun(reference, count) : reference;
+  const uses = new Float64Array(vocabulary ?? 0);
+  const quality = await checkedFiles(() =>
+    evaluateReconstruction({
+      originals,
+      features,
+      async reconstruct(images) {
+        const { data, codes = [] } = await reconstruct(images);
+        for (const code of codes) uses[code]!++;
+        return data;
+      },
+      ...settingsOf(options, progress),
+    })
+  );
+  const result = { ...quality, ...(vocabulary ? { codes: { vocabulary, ...useOf(uses) } } : {}) };
+  console.log(options.json ? JSON.stringify(result, null, 2) : describeReconstructions(result));
+}
+
+/** How many codes are used, and e to the entropy of their shares. */
+function useOf(uses: Float64Array): { used: number; perplexity: number } {
+  const total = uses.reduce((sum, count) => sum + count, 0);
+  const shares = uses.filter((count) => count > 0).map((count) => count / total);
+  const entropy = shares.reduce((sum, share) => sum - share * Math.log(share), 0);
+  return { used: shares.length, perplexity: Math.exp(entropy) };
+}
+
+/** What both evaluations are told. */
+function settingsOf(
+  { size, batch: batchSize }: EvaluateOptions,
+  progress: ProgressDisplay,
+): Pick<Parameters<typeof evaluate>[0], "mpi" | "size" | "batchSize" | "onProgress"> {
+  return {
+    mpi: openMpi(),
+    ...(size && { size }),
+    ...(batchSize && { batchSize }),
+    onProgress: ({ stage, done, total }) =>
+      progress.report({ stage: stages[stage], step: done, steps: total }),
+  };
 }
 
 const stages: Record<EvaluationProgress["stage"], Progress["stage"]> = {
@@ -152,10 +199,41 @@ async function imagesOfRun(folder: string): Promise<ImageSet> {
   return datasetImages(data, { name: `data of ${folder}`, count });
 }
 
+/** Images of a run's source that it is not trained on; where there are none, those of its training. */
+async function heldOutOfRun(folder: string, most: number): Promise<ImageSet> {
+  const config = await checked(() => readRunConfig(folder));
+  const heldOut = await loadHeldOut(config);
+  const data = heldOut ?? await loadData(config);
+  const name = `${heldOut ? "held-out " : ""}data of ${folder}`;
+  return datasetImages(data, { name, count: Math.min(data.count, most) });
+}
+
+function number(value: number | undefined, digits: number): string {
+  return value === undefined ? "-" : value.toFixed(digits);
+}
+
+function describeReconstructions(
+  { features, fid, psnr, ssim, counts, codes }: ReconstructionQuality & {
+    readonly codes?: { vocabulary: number; used: number; perplexity: number };
+  },
+): string {
+  return table([
+    ["features", features],
+    ["images", `${counts.samples}`],
+    ["rFID", number(fid, 3)],
+    ["PSNR", `${number(psnr, 2)} dB`],
+    ["SSIM", number(ssim, 4)],
+    ...(codes
+      ? [[
+        "codes",
+        `${codes.used} of ${codes.vocabulary}, perplexity ${number(codes.perplexity, 1)}`,
+      ]]
+      : []),
+  ]);
+}
+
 function describe(result: Evaluation): string {
   const { features, fid, sfid, inceptionScore, precision, recall, counts } = result;
-  const number = (value: number | undefined, digits: number) =>
-    value === undefined ? "-" : value.toFixed(digits);
   return table([
     ["features", features],
     ["images", `${counts.samples} samples, ${counts.reference || "statistics of"} reference`],

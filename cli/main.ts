@@ -159,13 +159,17 @@ function makeProgram(finish: (code: number) => void): Command {
   withSampling(
     command(program, "evaluate", "FID, sFID, Inception Score, precision and recall of samples"),
   )
-    .argument("<run|folder|npz>", "a run that is sampled from, or images")
+    .argument("<run|folder|npz>", "a run that is sampled from, images, or a tokenizer")
     .option("--reference <run|folder|npz>", "what to compare with (default: the run's data)")
     .option(
       "--features <file>",
       "weights of Inception or a classifier (default: one of the run's data)",
     )
     .option("--count <number>", "images that are sampled from a run", whole(2), 1000)
+    .option(
+      "--reconstruction",
+      "rFID, PSNR and SSIM of what the tokenizer of a run, or in a file of LlamaGen's, gives back of --count images",
+    )
     .option("--save <npz>", "also write a run's samples as ADM's evaluation reads them")
     .option("--size <pixels>", "sides that images of folders are cropped to", whole(1))
     .option("--batch <number>", "images in a batch", whole(1))

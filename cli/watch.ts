@@ -45,7 +45,7 @@ async function answer(folder: string, { pathname }: URL): Promise<Response> {
 /** What changes with each file that the report shows. */
 async function versionOf(folder: string): Promise<string> {
   const files = ["config.json", "metrics.jsonl", "sessions.jsonl", "samples.png", "samples"];
-  const parts = [...files, "reconstruction.png", "reconstructions"].map(async (name) => {
+  const parts = [...files, "reconstructions.png", "reconstructions"].map(async (name) => {
     const info = await Deno.stat(`${folder}/${name}`).catch(() => undefined);
     return info ? `${info.size}@${info.mtime?.getTime()}` : "none";
   });

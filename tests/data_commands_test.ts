@@ -3,7 +3,7 @@ import { assert, assertEquals, assertMatch, assertStringIncludes } from "@std/as
 import { fromFileUrl, join } from "@std/path";
 import { openDevice } from "../lib/device.ts";
 import { openNpz } from "../lib/formats/npz.ts";
-import { writePng } from "../lib/formats/png.ts";
+import { decodePng, writePng } from "../lib/formats/png.ts";
 import { openSafetensors } from "../lib/formats/safetensors.ts";
 import { readConfig } from "../models/config/read.ts";
 import { openPackedCodes } from "../models/data/packed_codes.ts";
@@ -99,6 +99,22 @@ Deno.test("a run encodes images and is evaluated, by a classifier that it keeps"
     const classifier = ["--features", join(trained, "classifier.safetensors")];
     const same = await works("evaluate", npz, "--reference", npz, ...classifier);
     assertMatch(same, /FID +0\.000\n[^]*precision +1\.0000\nrecall +1\.0000/);
+
+    const reconstruction = ["--reconstruction", "--count", "30"];
+    const quality = JSON.parse(await works("evaluate", trained, ...reconstruction, "--json"));
+    assertEquals(quality.counts, { samples: 30, reference: 30 });
+    assert(quality.psnr > 0 && quality.ssim < 1 && quality.fid > 0, JSON.stringify(quality));
+    const { vocabulary, used, perplexity } = quality.codes;
+    assert(vocabulary === 16 && used >= 1 && perplexity < used + 1e-9, JSON.stringify(quality));
+    const vq = fixture("llamagen_vq/weights.safetensors");
+    const ofFile = ["evaluate", vq, "--reconstruction", "--reference", npz, ...classifier];
+    assertMatch(await works(...ofFile), /images +40\n[^]*PSNR +[\d.]+ dB\n[^]*codes +\d+ of 64/);
+    const grid = decodePng(await Deno.readFile(join(trained, "reconstructions.png")));
+    assertEquals([grid.width, grid.height], [2 + 16 * 10, 2 + 8 * 10]);
+    const drawn = await Array.fromAsync(Deno.readDir(join(trained, "reconstructions")));
+    assertEquals(drawn.map(({ name }) => name).toSorted(), ["step-000010.png", "step-000020.png"]);
+    await assertMisuse(["evaluate", npz, "--reconstruction"], /--reference .* not specified/);
+    await assertMisuse([...ofFile.with(1, npz)], /safetensors|zip|tokenizer/);
 
     await assertMisuse(["evaluate", "nowhere"], /nowhere/);
     await assertMisuse(["evaluate", npz], /--reference <run\|folder\|npz>' not specified/);

@@ -21,6 +21,9 @@ const sources = [
   z.strictObject({
     source: z.literal("mnist").default("mnist")
       .describe("70,000 handwritten digits, from an npm package"),
+    split: z.enum(["all", "train"]).default("all").describe(
+      "all, or the 60,000 for training: the other 10,000 are then held out for evaluation",
+    ),
     size: decided(28, "MNIST's", "Rows and columns of an image"),
     classes: decided(10, "MNIST's", "Number of classes"),
   }),

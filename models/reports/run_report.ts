@@ -36,7 +36,7 @@ export async function runReport(folder: string, script?: string): Promise<string
     { title: "Summary", parts: [summary(config, lines)] },
     { title: "Samples", parts: await pictures(folder, "model", "samples.png") },
     { title: "Training of the model", parts: curves(lines.model) },
-    { title: "Reconstructions", parts: await pictures(folder, "tokenizer", "reconstruction.png") },
+    { title: "Reconstructions", parts: await pictures(folder, "tokenizer", "reconstructions.png") },
     { title: "Training of the tokenizer", parts: curves(lines.tokenizer) },
     { title: "Where it ran", parts: sessionTable(await readSessions(folder)) },
     { title: "Configuration", parts: configuration(config), folded: true },

@@ -65,7 +65,7 @@ export async function openData(
 export async function loadData({ data, seed }: RunConfig): Promise<ImageDataset> {
   switch (data.source) {
     case "mnist":
-      return await loadMnist("all");
+      return await loadMnist(data.split);
     case "fashion-mnist":
       return await loadFashionMnist(data.path, "all");
     case "shapes":
@@ -139,6 +139,25 @@ export function readAhead<B>(
     return await batch;
   };
 }
+
+/**
+ * Images of the same source that a run is not trained on.
+ *
+ * @param config The run's configuration.
+ * @returns The images: MNIST's for testing, if only those for training are trained on, or other shapes; none if there
+ * are no others.
+ */
+export async function loadHeldOut({ data, seed }: RunConfig): Promise<ImageDataset | undefined> {
+  switch (data.source) {
+    case "shapes":
+      return generateShapes({ ...data, count: Math.min(data.count, mostHeldOut), seed: seed + 1 });
+    case "mnist":
+      return data.split === "train" ? await loadMnist("test") : undefined;
+  }
+}
+
+/** The most shapes that are generated beside those of training. */
+const mostHeldOut = 10_000;
 
 /**
  * Which examples a step sees. They follow from the seed and the step alone: every epoch has an order of its own,

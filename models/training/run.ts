@@ -14,9 +14,10 @@ import {
   loadWeights,
   type WhichCheckpoint,
 } from "./checkpoints.ts";
-import { isFolder, openData } from "./data.ts";
+import { isFolder, loadHeldOut, openData } from "./data.ts";
 import { type StageProgress, train } from "./loop.ts";
 import { modelStage } from "./model_stage.ts";
+import { reconstructionPicture } from "./reconstructions.ts";
 import { surviveFaults } from "./recovery.ts";
 import { progressPicture, samplePicture, type TrainedRun } from "./samples.ts";
 import { checkRanks, firstAlone, once } from "./ranks.ts";
@@ -34,8 +35,8 @@ export type RunProgress = StageProgress | {
 /**
  * Trains a tokenizer and a model on its codes, and samples from them. The folder then holds `config.json`, `checkpoints`,
  * the weights `tokenizer.safetensors` and `model.safetensors`, `metrics.jsonl` and the same for TensorBoard,
- * `samples.png`, others of `samples/` on the way there, and `report.html`, which shows all of it. Where it holds
- * checkpoints, the run continues from them.
+ * `samples.png` and `reconstructions.png`, others of `samples/` and `reconstructions/` on the way there, and
+ * `report.html`, which shows all of it. Where it holds checkpoints, the run continues from them.
  *
  * @param config The configuration.
  * @param folder The run's folder.
@@ -90,11 +91,12 @@ export async function trainRun(
   const images = config.data.source === "codes" ? undefined : await openData(config, warn);
   if (images && isFolder(images)) open.use(images);
   const codes = images ? undefined : await openRunCodes(config);
+  const heldOut = await loadHeldOut(config);
   tell({ stage: "data", step: 1, steps: 1 });
   const fromCheckpoints = async () => {
     const tokenizer = trainsTokenizer(config)
       ? await train(
-        { ...tokenizerStage(config, images!), saved },
+        { ...tokenizerStage(config, images!, heldOut), saved },
         folder,
         report,
         signal,
@@ -102,6 +104,12 @@ export async function trainRun(
         mpi,
       )
       : await firstAlone(mpi, () => takeTokenizer(config, folder));
+    if (images) {
+      const draw = reconstructionPicture(config, heldOut ?? images);
+      await once(mpi, async () => {
+        await writePng(`${folder}/reconstructions.png`, await draw(tokenizer));
+      });
+    }
     const tellEncoding = (step: number, steps: number) => tell({ stage: "codes", step, steps });
     const tokens = async () =>
       codes ?? await encodeRun(config, tokenizer, images!, folder, tellEncoding, warn, mpi);

@@ -1,16 +1,27 @@
 /** Tests of what a tokenizer learns by: each option trains, is resumed exactly, and says what it did. */
 import { assert, assertAlmostEquals, assertEquals, assertRejects, assertThrows } from "@std/assert";
 import { openDevice } from "../../lib/device.ts";
+import type { Tensor } from "../../lib/tensor.ts";
 import { zeros } from "../../ops/create.ts";
+import { normal } from "../../ops/distributions.ts";
+import { key } from "../../ops/random.ts";
 import { inFolder } from "../../tests/command_line.ts";
 import { readConfig } from "../config/read.ts";
 import { generateShapes } from "../data/shapes.ts";
+import { autoencoder } from "../diffusion/autoencoder.ts";
+import { type Tokenizer, tokenizerKind } from "../kinds/tokenizer.ts";
+import type { Codebook } from "../layers/codebook.ts";
+import { llamagenVq } from "../llamagen/vq_config.ts";
+import { init as firstParameters } from "../model.ts";
+import { multiscaleVq } from "../var/config.ts";
 import type { VqConfig } from "../vq/config.ts";
 import { vqLoss, type VqParameters } from "../vq/vq.ts";
 import { imageBatch } from "./data.ts";
-import { train } from "./loop.ts";
+import { firstState, train } from "./loop.ts";
 import { readMetrics } from "./metrics.ts";
+import { metricNames, trainingStep } from "./step.ts";
 import { lastState } from "./testing.ts";
+import { tokenizerLoss } from "./tokenizer_loss.ts";
 import { tokenizerStage } from "./tokenizer_stage.ts";
 
 const data = generateShapes({ count: 32, size: 8, classes: 4, seed: 0 });
@@ -82,6 +93,40 @@ for (const { name, settings, metrics } of options) {
       }
       assert(log.at(-1)!.reconstruction! < log[0]!.reconstruction!);
     }));
+}
+
+Deno.test("every kind of tokenizer learns by all that there is", async () => {
+  await openDevice("wasm");
+  const levels = { encoderMultipliers: [1, 1], decoderMultipliers: [1, 1], blocks: 1 };
+  const small = { imageHeight: 8, imageWidth: 8, encoderChannels: [4], decoderChannels: [4, 4] };
+  const models = [
+    multiscaleVq({ ...small, codes: 8, scales: [1, 4] }),
+    llamagenVq({ channels: 4, groups: 2, latentChannels: 4, codes: 8, ...levels }),
+    autoencoder(small),
+  ];
+  const all = configOf("codebook.update=ema", "codebook.restart=true", ...adversarial);
+  const settings = { ...all.tokenizerTraining, accumulate: 1 };
+  for (const model of models) {
+    const tokenizer = tokenizerKind<Tokenizer>(model).trainable(model);
+    const { loss, losses, buffers } = tokenizerLoss(tokenizer, settings, key(0));
+    const names = metricNames(losses);
+    const init = () => firstParameters(model, key(1));
+    const state = await firstState({ init, settings, buffers });
+    const images = normal(key(2), [2, tokenizer.imageChannels, 8, 8]);
+    const batch = { images, keys: zeros([2, 2], { dtype: "u32" }) };
+    const step = trainingStep(loss, losses, settings, buffers?.update);
+    const before = tokenizer.codebook && await codesOf(state.params).data();
+    const { state: next, history } = step(state, zeros([1, names.length]), batch);
+    const metrics = Array.from(await history.data());
+    names.forEach((name, i) => assert(Number.isFinite(metrics[i]), `${model.kind} ${name}`));
+    assertEquals(metrics[names.indexOf("skipped")], 0);
+    assertEquals(names.includes("codesUsed"), tokenizer.codebook !== undefined);
+    if (before) assert(String(await codesOf(next.params).data()) !== String(before), model.kind);
+  }
+});
+
+function codesOf(params: unknown): Tensor {
+  return (params as { quantize: Codebook }).quantize.embedding.weight;
 }
 
 Deno.test("by gradients alone the loss is that of the paper", async () => {

@@ -15,12 +15,21 @@ import {
 } from "./data.ts";
 import { imageKeys, keyTensor, runKey } from "./keys.ts";
 import type { Stage } from "./loop.ts";
+import { reconstructionPicture } from "./reconstructions.ts";
 import { type TokenizerBatch, type TokenizerBuffers, tokenizerLoss } from "./tokenizer_loss.ts";
 
-/** The training of the tokenizer. */
+/**
+ * The training of the tokenizer. At checkpoints it draws what it gives back.
+ *
+ * @param config The run's configuration.
+ * @param data The images.
+ * @param shown Images that are drawn.
+ * @returns The training.
+ */
 export function tokenizerStage(
   config: RunConfig,
   data: RunImages,
+  shown: RunImages = data,
 ): Stage<ParametersOf<Tokenizer>, TokenizerBatch, TokenizerBuffers> {
   const { tokenizer, tokenizerTraining: settings, seed } = config;
   const examples = batchesOf(data.count, settings.batchSize, seed);
@@ -50,6 +59,7 @@ export function tokenizerStage(
       return isFolder(data) ? readAhead(batch) : batch;
     },
     ...learning,
+    pictures: { every: settings.checkpointEvery, draw: reconstructionPicture(config, shown) },
     rate: { name: "imagesPerSecond", perStep: settings.batchSize },
   };
 }
