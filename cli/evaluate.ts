@@ -1,13 +1,15 @@
 /** `evaluate`: samples of a run, of a folder or a file against reference images. */
 import { dirname } from "node:path";
 import { openMpi } from "../lib/distributed/mpi.ts";
+import type { ImageDataset } from "../models/data/dataset.ts";
+import { loadClassifier } from "../models/evaluation/classifier.ts";
+import { classifierAccuracy, classifierOf } from "../models/evaluation/classifier_training.ts";
 import {
   datasetImages,
   type ImageSet,
   openImages,
   writeImages,
 } from "../models/evaluation/images.ts";
-import { classifierOf } from "../models/evaluation/classifier_training.ts";
 import {
   evaluate,
   type Evaluation,
@@ -138,20 +140,37 @@ async function featuresFor(
     );
   }
   const config = await checked(() => readRunConfig(run));
-  if (config.data.source === "folder" || config.data.source === "codes") {
+  const { data } = config;
+  if (data.source === "folder" || data.source === "codes") {
     throw new UsageError(
-      `required option '--features <file>' not specified: no classifier is trained on a ${config.data.source}`,
+      `required option '--features <file>' not specified: no classifier is trained on a ${data.source}`,
     );
   }
-  const data = await checked(() => loadData(config));
+  const path = `${run}/classifier.safetensors`;
+  // Images for testing are held out from the classifier, whatever the run is trained on.
+  const own = "split" in data ? { ...config, data: { ...data, split: "train" as const } } : config;
   return await checkedFiles(() =>
-    firstAlone(
-      openMpi(),
-      () =>
-        classifierOf(`${run}/classifier.safetensors`, data, (step, steps) => {
-          progress.report({ stage: "classifier", step, steps });
-        }),
-    )
+    firstAlone(openMpi(), async () => {
+      const isNew = !await exists(path);
+      const features = await classifierOf(path, await loadData(own), (step, steps) => {
+        progress.report({ stage: "classifier", step, steps });
+      });
+      if (isNew) await reportAccuracy(path, await loadHeldOut(own));
+      return features;
+    })
+  );
+}
+
+/** Says how often a new classifier is right: how far its features may be trusted. */
+async function reportAccuracy(path: string, heldOut: ImageDataset | undefined): Promise<void> {
+  if (!heldOut) return;
+  const { model, params } = await loadClassifier(path);
+  const accuracy = await classifierAccuracy(model, params, heldOut);
+  const images = heldOut.count.toLocaleString("en-US");
+  console.error(
+    `${path}: a classifier, right for ${
+      (100 * accuracy).toFixed(2)
+    } % of ${images} held-out images`,
   );
 }
 
@@ -188,24 +207,24 @@ async function sampleRun(
 }
 
 /** Images of a run's data: those of a folder all, others at most so many. */
-async function imagesOfRun(folder: string): Promise<ImageSet> {
+async function imagesOfRun(folder: string, most = mostReferences): Promise<ImageSet> {
   const config = await checked(() => readRunConfig(folder));
   const { data: source } = config;
   if (source.source === "folder") {
     return await checkedFiles(() => openImages(source.path, { size: source.size }));
   }
   const data = await checked(() => loadData(config));
-  const count = Math.min(data.count, mostReferences);
+  const count = Math.min(data.count, most);
   return datasetImages(data, { name: `data of ${folder}`, count });
 }
 
 /** Images of a run's source that it is not trained on; where there are none, those of its training. */
 async function heldOutOfRun(folder: string, most: number): Promise<ImageSet> {
   const config = await checked(() => readRunConfig(folder));
-  const heldOut = await loadHeldOut(config);
-  const data = heldOut ?? await loadData(config);
-  const name = `${heldOut ? "held-out " : ""}data of ${folder}`;
-  return datasetImages(data, { name, count: Math.min(data.count, most) });
+  const heldOut = await checkedFiles(() => loadHeldOut(config));
+  if (!heldOut) return await imagesOfRun(folder, most);
+  const count = Math.min(heldOut.count, most);
+  return datasetImages(heldOut, { name: `held-out data of ${folder}`, count });
 }
 
 function number(value: number | undefined, digits: number): string {

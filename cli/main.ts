@@ -163,7 +163,7 @@ function makeProgram(finish: (code: number) => void): Command {
     .option("--reference <run|folder|npz>", "what to compare with (default: the run's data)")
     .option(
       "--features <file>",
-      "weights of Inception or a classifier (default: one of the run's data)",
+      "weights of Inception or a classifier (default: one that is trained on the run's data and kept with it, classifier.safetensors)",
     )
     .option("--count <number>", "images that are sampled from a run", whole(2), 1000)
     .option(

@@ -93,5 +93,23 @@ export {
   reconstructScales,
   splitScales,
 } from "./var/tokenizer.ts";
+export {
+  type CodebookBuffers,
+  type CodebookTraining,
+  codebookUse,
+  initCodebookBuffers,
+  updateCodebook,
+} from "./vq/codebook_training.ts";
 export { type VqConfig, vqTokenizer } from "./vq/config.ts";
+export {
+  adversarialLoss,
+  discriminate,
+  type DiscriminatorConfig,
+  type DiscriminatorParameters,
+  discriminatorParameters,
+  gradientPenalty,
+  hingeLoss,
+} from "./vq/discriminator.ts";
+export { entropyLoss } from "./vq/entropy_loss.ts";
+export { loadPerceptual, perceptualDistance, perceptualParameters } from "./vq/perceptual.ts";
 export { decodeCodes, encodeImages, reconstructImages, vqLoss } from "./vq/vq.ts";

@@ -14,6 +14,10 @@ const place = (what: string, help: string) =>
   z.string({ error: ({ input }) => `expected ${what} but found ${input ?? "none"}` }).min(1)
     .describe(help);
 
+const split = z.enum(["all", "train"]).default("all").describe(
+  "all, or the 60,000 for training: the other 10,000 are then held out for evaluation",
+);
+
 const pixels = z.int().min(1).default(256).describe("Rows and columns of an image");
 const classCount = count(1000, "Number of classes");
 
@@ -21,15 +25,14 @@ const sources = [
   z.strictObject({
     source: z.literal("mnist").default("mnist")
       .describe("70,000 handwritten digits, from an npm package"),
-    split: z.enum(["all", "train"]).default("all").describe(
-      "all, or the 60,000 for training: the other 10,000 are then held out for evaluation",
-    ),
+    split,
     size: decided(28, "MNIST's", "Rows and columns of an image"),
     classes: decided(10, "MNIST's", "Number of classes"),
   }),
   z.strictObject({
     source: z.literal("fashion-mnist").describe("70,000 pictures of clothing, from a folder"),
     path: place("a folder", "Folder with the four original files of Fashion-MNIST"),
+    split,
     size: decided(28, "Fashion-MNIST's", "Rows and columns of an image"),
     classes: decided(10, "Fashion-MNIST's", "Number of classes"),
   }),

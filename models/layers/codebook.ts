@@ -122,10 +122,10 @@ export interface CodeUse {
   readonly distances: Tensor;
 }
 
-/** What the codes of a grid are used for, without gradients. */
+/** What the codes of a grid are used for. */
 export function codeUse({ codes, compared, quantized }: Quantized): CodeUse {
   const [batch, channels] = compared.shape as [number, number];
   const vectors = reshape(transpose(compared, [0, 2, 3, 1]), [batch, -1, channels]);
   const distances = reshape(sum(square(sub(compared, quantized)), { axes: 1 }), [batch, -1]);
-  return stopGradient({ codes: reshape(codes, [batch, -1]), vectors, distances });
+  return { codes: reshape(codes, [batch, -1]), vectors, distances };
 }

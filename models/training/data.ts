@@ -67,7 +67,7 @@ export async function loadData({ data, seed }: RunConfig): Promise<ImageDataset>
     case "mnist":
       return await loadMnist(data.split);
     case "fashion-mnist":
-      return await loadFashionMnist(data.path, "all");
+      return await loadFashionMnist(data.path, data.split);
     case "shapes":
       return generateShapes({ ...data, seed });
     default:
@@ -144,7 +144,7 @@ export function readAhead<B>(
  * Images of the same source that a run is not trained on.
  *
  * @param config The run's configuration.
- * @returns The images: MNIST's for testing, if only those for training are trained on, or other shapes; none if there
+ * @returns The images: those for testing, if only those for training are trained on, or other shapes; none if there
  * are no others.
  */
 export async function loadHeldOut({ data, seed }: RunConfig): Promise<ImageDataset | undefined> {
@@ -153,6 +153,8 @@ export async function loadHeldOut({ data, seed }: RunConfig): Promise<ImageDatas
       return generateShapes({ ...data, count: Math.min(data.count, mostHeldOut), seed: seed + 1 });
     case "mnist":
       return data.split === "train" ? await loadMnist("test") : undefined;
+    case "fashion-mnist":
+      return data.split === "train" ? await loadFashionMnist(data.path, "test") : undefined;
   }
 }
 

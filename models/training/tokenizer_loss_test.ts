@@ -2,6 +2,7 @@
 import { assert, assertAlmostEquals, assertEquals, assertRejects, assertThrows } from "@std/assert";
 import { openDevice } from "../../lib/device.ts";
 import type { Tensor } from "../../lib/tensor.ts";
+import { grad } from "../../lib/transforms/vjp.ts";
 import { zeros } from "../../ops/create.ts";
 import { normal } from "../../ops/distributions.ts";
 import { key } from "../../ops/random.ts";
@@ -140,6 +141,20 @@ Deno.test("by gradients alone the loss is that of the paper", async () => {
   const wanted = vqLoss(config.tokenizer as VqConfig, params as VqParameters, images);
   for (const name of ["loss", "reconstruction", "codebook"] as const) {
     assertAlmostEquals(await found[name]!.item(), await wanted[name].item(), 1e-6);
+  }
+});
+
+Deno.test("the entropy loss moves the encoder, and codes where gradients do", async () => {
+  await openDevice("reference");
+  for (const update of ["gradient", "ema"]) {
+    const config = configOf(`codebook.update=${update}`, "codebook.entropy=1");
+    const stage = tokenizerStage(config, data);
+    const batch = { images: imageBatch(data, [0, 1]), keys: zeros([2, 2], { dtype: "u32" }) };
+    const entropy = (params: VqParameters) => stage.loss(params, batch, {}).entropy!;
+    const { encoder, quantize } = grad(entropy)(await stage.init() as VqParameters);
+    const largest = async (x: Tensor) => Math.max(...(await x.data()).map(Math.abs));
+    assert(await largest(encoder.out.weight) > 0);
+    assertEquals(await largest(quantize.embedding.weight) > 0, update === "gradient");
   }
 });
 

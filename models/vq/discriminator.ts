@@ -1,5 +1,4 @@
 /** The discriminator that tells images from reconstructions patch by patch, and what it and the tokenizer learn from it. */
-import { z } from "npm:zod@4.6.7";
 import type { Tensor } from "../../lib/tensor.ts";
 import { grad } from "../../lib/transforms/vjp.ts";
 import { relu } from "../../ops/activations.ts";
@@ -11,19 +10,15 @@ import { applyConv2d, type Conv2d, conv2dParameters } from "../layers/conv2d.ts"
 import { applyGroupNorm, type GroupNorm, groupNormParameters } from "../layers/group_norm.ts";
 import type { Parameter } from "../layers/parameter.ts";
 
-/** Zod schema of {@link DiscriminatorConfig}. */
-export const discriminatorSchema = z.strictObject({
-  imageChannels: z.int().positive().default(3).describe("Values of a pixel"),
-  channels: z.int().positive().default(64)
-    .describe(
-      "Channels of the discriminator's first level; each further level has twice as many, up to 8 times",
-    ),
-  levels: z.int().positive().default(3)
-    .describe("Levels of the discriminator, each half the size of the one before"),
-}).describe("Discriminator of patches");
-
 /** A discriminator as data. */
-export type DiscriminatorConfig = z.output<typeof discriminatorSchema>;
+export interface DiscriminatorConfig {
+  /** Values of a pixel. */
+  readonly imageChannels: number;
+  /** Channels of the first level; each further one has twice as many, up to 8 times. */
+  readonly channels: number;
+  /** Levels that halve the image. */
+  readonly levels: number;
+}
 
 /** Parameters of a discriminator. */
 export interface DiscriminatorParameters<Leaf = Tensor> {
@@ -111,6 +106,20 @@ export function adversarialLoss(params: DiscriminatorParameters, reconstructions
  * @param images Images [B, C, H, W].
  * @param reconstructions As many reconstructions.
  * @returns A scalar.
+ *
+ * @example
+ * ```ts
+ * import { assert } from "@std/assert";
+ * import { ones, zeros } from "../../ops/create.ts";
+ * import { key } from "../../ops/random.ts";
+ * import { createParameters } from "../layers/parameter.ts";
+ * import { discriminatorParameters, hingeLoss } from "./discriminator.ts";
+ *
+ * const model = { imageChannels: 1, channels: 2, levels: 1 };
+ * const params = createParameters(discriminatorParameters(model), key(0));
+ * const [image, reconstruction] = [ones([1, 1, 8, 8]), zeros([1, 1, 8, 8])];
+ * assert(await hingeLoss(params, image, reconstruction).item() > 0);
+ * ```
  */
 export function hingeLoss(
   params: DiscriminatorParameters,
@@ -131,6 +140,19 @@ export function hingeLoss(
  * @param params Its parameters.
  * @param images Images [B, C, H, W].
  * @returns A scalar.
+ *
+ * @example
+ * ```ts
+ * import { assert } from "@std/assert";
+ * import { ones } from "../../ops/create.ts";
+ * import { key } from "../../ops/random.ts";
+ * import { createParameters } from "../layers/parameter.ts";
+ * import { discriminatorParameters, gradientPenalty } from "./discriminator.ts";
+ *
+ * const model = { imageChannels: 1, channels: 2, levels: 1 };
+ * const params = createParameters(discriminatorParameters(model), key(0));
+ * assert(await gradientPenalty(params, ones([1, 1, 8, 8])).item() > 0);
+ * ```
  */
 export function gradientPenalty(params: DiscriminatorParameters, images: Tensor): Tensor {
   const judge = (x: Tensor) => sum(mean(discriminate(params, x), { axes: [1, 2, 3] }));

@@ -88,6 +88,20 @@ export function perceptualParameters(levels = vgg16): Record<string, Parameter> 
  * @param levels Channels of the network's convolutions (default those of VGG-16).
  * @returns The mean distance, a scalar.
  * @throws {TypeError} If images do not have 1 or 3 channels or are too small.
+ *
+ * @example
+ * ```ts
+ * import { assertEquals } from "@std/assert";
+ * import { ones } from "../../ops/create.ts";
+ * import { key } from "../../ops/random.ts";
+ * import { createParameters } from "../layers/parameter.ts";
+ * import { perceptualDistance, perceptualParameters } from "./perceptual.ts";
+ *
+ * const levels = [[2], [3]];
+ * const params = createParameters(perceptualParameters(levels), key(0));
+ * const image = ones([1, 3, 4, 4]);
+ * assertEquals(await perceptualDistance(params, image, image, levels).item(), 0);
+ * ```
  */
 export function perceptualDistance(
   params: Readonly<Record<string, Tensor>>,
