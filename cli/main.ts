@@ -6,6 +6,7 @@ import { closeDevices } from "../lib/device.ts";
 import { type Mpi, openMpi } from "../lib/distributed/mpi.ts";
 import { namedConfigs } from "../models/config/named.ts";
 import { RunWriteError } from "../models/training/checkpoints.ts";
+import { stageNames } from "../models/training/metrics.ts";
 import { convert } from "./convert.ts";
 import { edit } from "./edit.ts";
 import { evaluateCommand } from "./evaluate.ts";
@@ -13,6 +14,7 @@ import { extract } from "./extract.ts";
 import { info } from "./info.ts";
 import { choice, collect, command, grid, number, numbers, whole, withSampling } from "./options.ts";
 import { plan } from "./plan.ts";
+import { profileCommand } from "./profile.ts";
 import { recipes } from "./recipes.ts";
 import { sampleCommand } from "./sample.ts";
 import { demo, train } from "./train.ts";
@@ -96,6 +98,13 @@ function makeProgram(finish: (code: number) => void): Command {
     .argument("<config>", `a JSON file, or ${Object.keys(namedConfigs).join(", ")}`)
     .option("--set <key=value>", "set a field by its dotted path; may be repeated", collect, [])
     .action(plan);
+
+  command(program, "profile", "Print the kernels of a training step with ms, GB/s and GFLOP/s")
+    .argument("<config>", `a JSON file, or ${Object.keys(namedConfigs).join(" or ")}`)
+    .option("--set <key=value>", "set a field by its dotted path; may be repeated", collect, [])
+    .addOption(choice("--stage <name>", "which training", stageNames).default("model"))
+    .option("--steps <number>", "steps that are timed", whole(1), 3)
+    .action(profileCommand);
 
   withSampling(command(program, "sample", "Sample images from a run"))
     .argument("<run>", "folder of a trained run")

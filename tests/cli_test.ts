@@ -34,7 +34,17 @@ Deno.test("wrong use is one clear line and exit code 2", async () => {
 });
 
 Deno.test("every command has help", async () => {
-  const ofRuns = ["train", "plan", "demo", "sample", "edit", "evaluate", "info", "verify"];
+  const ofRuns = [
+    "train",
+    "plan",
+    "profile",
+    "demo",
+    "sample",
+    "edit",
+    "evaluate",
+    "info",
+    "verify",
+  ];
   for (const command of [...ofRuns, "recipes", "convert", "extract"]) {
     const { code, out } = await run([command, "--help"]);
     assertEquals(code, 0);
@@ -62,6 +72,22 @@ Deno.test("plan prints parameters, arithmetic and memory of a step", async () =>
     assert(line.test(out), out);
   }
   await assertMisuse(["plan", "smoke", "--set", "model.width=3"], /model\.width: unknown/);
+});
+
+Deno.test("profile prints the kernels of a training step", async () => {
+  const { code, out, err } = await run([
+    "profile",
+    "smoke",
+    "--stage",
+    "tokenizer",
+    "--steps",
+    "1",
+  ]);
+  assertEquals(code, 0, err);
+  for (const text of [/ms a step of the tokenizer/, /^program +kernel .* share$/m, /conv2d/]) {
+    assert(text.test(out), out);
+  }
+  await assertMisuse(["profile", "smoke", "--stage", "both"], /--stage .*tokenizer, model/);
 });
 
 const smoke = (out: string) => ["train", "--config", "smoke", "--out", out];

@@ -126,7 +126,7 @@ export function showKernels(rows: readonly KernelRow[]): string {
       row.program,
       row.name,
       row.kind,
-      row.results,
+      shorten(row.results),
       row.calls,
       row.ms,
       row.gigabytesPerSecond,
@@ -134,4 +134,12 @@ export function showKernels(rows: readonly KernelRow[]): string {
       `${(100 * row.share).toFixed(1)} %`,
     ]),
   );
+}
+
+/** The most characters of the types of results. */
+const longestTypes = 48;
+
+function shorten(types: string): string {
+  if (types.length <= longestTypes) return types;
+  return `${types.slice(0, longestTypes).replace(/, [a-z]\w+\[[^\]]*$/, "")}, …`;
 }

@@ -76,7 +76,12 @@ export function graphOf<Arguments extends unknown[]>(
   const names = new Map<Value, string>();
   for (const [path, value] of tensors(symbols)) names.set(value, `argument ${path}`);
   const outputs = tensors(traced);
-  const nodes = nodesOf(outputs.map(([, value]) => value)).map((node, i) => {
+  const needed = nodesOf(outputs.map(([, value]) => value)).filter((node) => {
+    const constant = constantOf(node);
+    if (constant !== undefined) names.set(node.outputs[0]!, String(constant));
+    return constant === undefined;
+  });
+  const nodes = needed.map((node, i) => {
     const single = node.outputs.length === 1;
     const results = node.outputs.map((_, j) => single ? `%${i + 1}` : `%${i + 1}.${j}`);
     const inputs = node.inputs.map((input) => nameOf(renamed(input), names));
@@ -92,6 +97,11 @@ export function graphOf<Arguments extends unknown[]>(
     };
   });
   return { nodes, results: outputs.map(([path, value]) => [path, nameOf(value, names)] as const) };
+}
+
+/** The number that all elements of a result are. */
+function constantOf({ inputs, attributes: { value } }: Node): number | undefined {
+  return inputs.length === 0 && typeof value === "number" ? value : undefined;
 }
 
 /** Numbers for what they are; other tensors that are no results and no arguments come from outside. */

@@ -37,6 +37,14 @@ testOnDevices("a graph shows gradients, and what jitted functions are made of", 
   assertMatch(text, /\nresults: 0 = %\d+, 1\.w = %\d+$/);
 }, ["reference"]);
 
+testOnDevices("numbers stand where they are used", () => {
+  const { nodes } = graphOf((x: Tensor) => mul(add(x, 1), 0.5), x);
+  assertEquals(nodes.map(({ op, inputs }) => `${op}(${inputs})`), [
+    "add(argument 0,1)",
+    "mul(%1,0.5)",
+  ]);
+}, ["reference"]);
+
 testOnDevices("the drawing of a graph has every op, argument, result and dependence", () => {
   const dot = graphToDot(graphOf(loss, params, x));
   assertMatch(dot, /^digraph graph \{\n[^]*\}\n$/);

@@ -69,6 +69,17 @@ export interface StepPlan {
  * ```
  */
 export async function planRun(config: RunConfig): Promise<StepPlan[]> {
+  return await Promise.all(emptyStages(config).map(planStage));
+}
+
+/**
+ * The trainings of a run on images and tokens that are all zero, and as many of them as a step takes: enough to see
+ * what a step costs.
+ *
+ * @param config The configuration.
+ * @returns The trainings in their order.
+ */
+export function emptyStages(config: RunConfig): Stage<unknown, unknown, unknown>[] {
   const { data, tokenizer, tokenizerTraining, training } = config;
   const { height, width, channels } = imageSizeOf(data);
   const { grid, scales, values } = tokenLayout(tokenizer, { height, width, channels });
@@ -88,8 +99,8 @@ export async function planRun(config: RunConfig): Promise<StepPlan[]> {
     training.batchSize,
     () => Promise.resolve(tokensInMemory(tokens, labels)),
   );
-  if (!trainsTokenizer(config)) return [await planStage(ofModel)];
-  return [await planStage(tokenizerStage(config, images)), await planStage(ofModel)];
+  const stages = trainsTokenizer(config) ? [tokenizerStage(config, images), ofModel] : [ofModel];
+  return stages as unknown as Stage<unknown, unknown, unknown>[];
 }
 
 /**
