@@ -124,13 +124,19 @@ for (const { name, shapes, run, kernels } of cases) {
   });
 }
 
-testOnDevices("attention follows products of turned heads", async (device) => {
+testOnDevices("attention of turned heads ends with their union and a residual", async (device) => {
   const run = (...[x, w, cos, sin]: Tensor[]) => {
     const [q, k, v] = heads(matmul(x!, w!), 2) as [Tensor, Tensor, Tensor];
-    const turned = attention(rotary2d(q, cos!, sin!), rotary2d(k, cos!, sin!), v);
-    return [reshape(transpose(turned, [0, 2, 1, 3]), [2, 6, 16])];
+    const seen = attention(rotary2d(q, cos!, sin!), rotary2d(k, cos!, sin!), v);
+    return [add(reshape(transpose(seen, [0, 2, 1, 3]), x!.shape), x!)];
   };
-  await assertAgree(run, [[2, 6, 16], [16, 48], [6, 4], [6, 4]], device);
+  const shapes = [[2, 6, 16], [16, 48], [6, 4], [6, 4]];
+  await assertAgree(run, shapes, device);
+  const gradients = valueAndGrad((x: Tensor[]) => sum(square(run(...x)[0]!)));
+  await assertAgree((...x) => gradients(x)[1], shapes, device);
+  const plan = planOf((...x) => run(...x), shapes.map((shape) => placeholder(shape)));
+  const names = plan.steps.map(({ name }) => name);
+  if (device.name === "wasm") assertEquals(names, ["matmul+rotary+rotary", "attention+add"]);
 });
 
 testOnDevices("a step of AdamW at the end of a gradient updates in place", async (device) => {

@@ -42,6 +42,7 @@ const attentionOp: Op = {
   run: {
     kind: "kernel",
     acceptsViews: true,
+    epilogue: { wasm: "row" },
     cpu: attentionCpu,
     wasm: attentionWasm,
     wgsl: attentionWgsl,

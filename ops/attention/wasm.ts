@@ -23,12 +23,16 @@ import {
   packedBytes,
   panelBytes,
 } from "../../lib/backends/wasm/block_products.ts";
+import { type WasmEpilogue, wasmEpilogue } from "../../lib/backends/wasm/epilogue.ts";
 import { at } from "../../lib/backends/wasm/gemm_kernels.ts";
 import { log } from "../../lib/backends/wasm/math.ts";
 import type { WasmArgument, WasmCall, WasmProgram } from "../../lib/backends/wasm/program.ts";
 import { emitOnlineSoftmax, scaleRow } from "../../lib/backends/wasm/row_kernels.ts";
 
 type I = Expr<"i32">;
+
+/** Inputs and outputs of attention, whose addresses are its first arguments. */
+const operandCount = 6;
 
 /** Sizes of an attention, and strides (in bytes) of its operands. */
 export interface AttentionShape {
@@ -130,13 +134,16 @@ export function attentionWasm(spec: KernelSpec, program: WasmProgram): WasmCall[
     packedBytes(blockColumns, width) + packedBytes(width, blockColumns);
   const blocks = chooseBlocks(shape, program.scratchBytes, bytes);
   const products = blockProducts(program);
-  const kernel = program.once(`attention ${JSON.stringify(shape)}`, (m) => {
+  const epilogue = wasmEpilogue(spec, program);
+  const key = `attention ${JSON.stringify(shape)} ${epilogue?.key ?? ""}`;
+  const kernel = program.once(key, (m) => {
     const name = `attention${m.exports.length}`;
-    emitAttention(m, name, shape, blocks, products);
+    emitAttention(m, name, shape, blocks, products, epilogue);
     return name;
   });
+  const args = [...operandArguments(spec), ...epilogue?.args ?? []];
   const chunks = batch * heads * Math.ceil(rows / blocks.blockRows);
-  return [{ name: "attention", kernel, args: operandArguments(spec), chunks }];
+  return [{ name: "attention", kernel, args, chunks }];
 }
 
 function emitAttention(
@@ -145,6 +152,7 @@ function emitAttention(
   { heads, rows, columns, width, scale, strides }: AttentionShape,
   { blockRows, blockColumns }: { blockRows: number; blockColumns: number },
   { packB, direct }: BlockProducts,
+  epilogue: WasmEpilogue | undefined,
 ): void {
   const [q, k, v, visible] = strides as readonly (readonly [number, number, number, number])[];
   const softmax = emitOnlineSoftmax(m, scale);
@@ -222,5 +230,11 @@ function emitAttention(
       const total = f32x4.add(v128.load32Splat(state), log(f, sum));
       f.store.f32(at(logsumexp, i, 4), f32x4.lane(total, 0));
     });
+    if (epilogue) {
+      f.do(epilogue.call({
+        ...{ words: i32.add(args, 4 * operandCount), row, rowEnd: i32.add(row, count) },
+        ...{ column: i32.const(0), columnEnd: i32.const(width) },
+      }));
+    }
   });
 }
