@@ -94,11 +94,16 @@ async function killAgainAndAgain(folder: string, kills: number): Promise<void> {
   let step = 0;
   for (let kill = 0; kill < kills; kill++) {
     const training = start("small", folder, 1e9, "wasm");
+    const wanted = step + Math.floor(3 * Math.random());
     // While it starts; while it makes steps; amid the writing of a checkpoint, where most moments are.
     const moment = kill % 5;
     if (moment === 0) await sleep(300 * Math.random());
     else {
       await training.started;
+      await until(
+        training,
+        () => wanted === 0 ? Promise.resolve(true) : hasReached(folder, wanted),
+      );
       if (moment === 1) await sleep(100 * Math.random());
       else await until(training, isWriting);
       if (moment === 3) await sleep(4 * Math.random());
