@@ -58,7 +58,7 @@ async function fuzz(
       const { name: kind, message, stack } = error as Error;
       const text = message.replaceAll(/"[^"]*"|\d+/g, "*").slice(0, 120);
       const isClean = error instanceof Error &&
-        ["Error", "TypeError", "RangeError"].includes(kind) &&
+        ["Error", "TypeError", "RangeError", "DamagedCheckpointError"].includes(kind) &&
         errors.test(message) && !accidental.test(message) && !isHuge(error);
       if (isClean) {
         counts.refused++;
