@@ -1,6 +1,7 @@
 /** `edit`: parts of an image drawn anew by a trained run. */
 import { dirname } from "node:path";
 import { decodePng, type Image, imageGrid, writePng } from "../lib/formats/png.ts";
+import { modelKind } from "../models/kinds/model.ts";
 import { editImage } from "../models/training/edit.ts";
 import { openRun } from "../models/training/run.ts";
 import { showProgress } from "./progress.ts";
@@ -43,6 +44,8 @@ export async function edit(folder: string, options: EditOptions): Promise<void> 
     ? images[0]!
     : imageGrid(images, { columns: Math.ceil(Math.sqrt(count)) });
   await checked(() => writePng(options.out, picture));
+  const { editing } = modelKind(run.config.model);
+  if (editing !== undefined && kept < total) console.error(`Note: ${editing}`);
   console.log(`Wrote ${options.out}: kept ${kept} of ${total} tokens, drew ${total - kept}`);
 }
 

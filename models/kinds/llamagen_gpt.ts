@@ -11,6 +11,8 @@ import type { Misfit, ModelKind } from "./model.ts";
 /** The GPT, the decoder-only baseline. */
 export const gptKind: ModelKind<GptConfig, GptInputs> = {
   tokens: "codes",
+  editing:
+    "a decoder alone draws row by row: what is drawn knows the kept tokens before it, none behind",
   fit: ({ grid, values }, classes) => ({
     grid,
     classes,

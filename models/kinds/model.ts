@@ -70,6 +70,8 @@ export interface ModelKind<M extends TokenModel, Inputs = unknown> {
   sampling(layout: TokenLayout): Partial<SamplingSettings>;
   /** What it cannot be trained with or sampled by. */
   misfits(model: M, recipe: Recipe, sampling: SamplingSettings): Misfit[];
+  /** What one who edits with it should know. */
+  readonly editing?: string;
   /** How a run's picture shows it beside the settings of the run, if in another way. */
   otherSampling?(model: M, sampling: SamplingSettings): SamplingSettings | undefined;
   /**
