@@ -83,7 +83,19 @@ Deno.test("what is wrong is named by its path", () => {
     [
       { data: { source: "imagenet" } },
       [],
-      /^data\.source: expected mnist or shapes but found imag/,
+      /^data\.source: expected mnist, .* or codes but found imag/,
+    ],
+    ["mnist", ["data.source=folder"], /^data\.path: expected a folder but found none/],
+    ["mnist", ["data.source=fashion-mnist"], /^data\.path: expected a folder/],
+    [
+      { data: { source: "codes", path: "codes.safetensors" }, tokenizer: { kind: "llamagen-vq" } },
+      [],
+      /^tokenizerTraining\.weights: expected the file of weights/,
+    ],
+    [
+      { data: { source: "folder", path: "x" }, tokenizer: { imageChannels: 1 } },
+      [],
+      /^tokenizer\.imageChannels: expected 3 .* but found 1/,
     ],
     ["smoke", ["data.classes=9"], /^data\.classes: expected at most 8/],
     ["smoke", ["tokenizer.kind=gan"], /^tokenizer\.kind: expected vq, .* but found gan/],
