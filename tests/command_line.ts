@@ -10,10 +10,38 @@ export async function run(
   until?: () => Promise<boolean>,
   signal: Deno.Signal = "SIGKILL",
 ): Promise<{ code: number; out: string; err: string }> {
-  const command = new Deno.Command(Deno.execPath(), {
-    args: ["run", "-A", cli, ...args],
+  return await finish(Deno.execPath(), ["run", "-A", cli, ...args], until, signal);
+}
+
+/** Whether Open MPI is here. */
+export const hasMpi = await new Deno.Command("mpirun", { args: ["--version"], stdout: "null" })
+  .output().then(({ success }) => success, () => false);
+
+/** The same on several ranks, watched by `until`, which may do to them what it wants. */
+export async function runRanks(
+  ranks: number,
+  args: readonly string[],
+  until?: () => Promise<boolean>,
+): Promise<{ code: number; out: string; err: string }> {
+  const launch = ["--allow-run-as-root", "--oversubscribe", "-n", String(ranks)];
+  const program = [Deno.execPath(), "run", "-A", cli, ...args];
+  return await finish("mpirun", [...launch, ...program], until);
+}
+
+async function finish(
+  program: string,
+  args: readonly string[],
+  until?: () => Promise<boolean>,
+  signal?: Deno.Signal,
+): Promise<{ code: number; out: string; err: string }> {
+  const command = new Deno.Command(program, {
+    args: [...args],
     cwd: root,
-    env: { NO_COLOR: "1", TESSERA_DEVICE: "wasm" },
+    env: {
+      NO_COLOR: "1",
+      TESSERA_DEVICE: "wasm",
+      OMPI_MCA_btl_base_warn_component_unused: "0",
+    },
     stdout: "piped",
     stderr: "piped",
   });
@@ -24,7 +52,7 @@ export async function run(
     child.status.then(() => isOver = true);
     while (!isOver && !await until()) await new Promise((resolve) => setTimeout(resolve, 5));
     try {
-      child.kill(signal);
+      if (signal) child.kill(signal);
     } catch {
       // It has ended by itself.
     }

@@ -21,7 +21,15 @@ import {
   type StepSettings,
   type TrainingState,
 } from "./step.ts";
-import { inAny, once, sharedStart, sharedStep, type Start, StoppedElsewhere } from "./ranks.ts";
+import {
+  checkSameBits,
+  inAny,
+  once,
+  sharedStart,
+  sharedStep,
+  type Start,
+  StoppedElsewhere,
+} from "./ranks.ts";
 import { summarize } from "./summarize.ts";
 
 /** What is trained, and on what. */
@@ -157,6 +165,7 @@ export async function train<P, Batch, Buffers = unknown>(
       const { seed, config } = stage;
       const position = plain(stage.position(step));
       const progress = { stage: name, step, seed, position, loss: losses.mean(), config };
+      await checkSameBits(mpi, state.params);
       await once(mpi, async () => {
         await saveCheckpoint(folder, state, progress, settings);
         await stage.saved?.();

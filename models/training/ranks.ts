@@ -5,7 +5,7 @@ import { overlappedSums } from "../../lib/distributed/overlap.ts";
 import { broadcastParameters } from "../../lib/distributed/parallel.ts";
 import { hostArray } from "../../lib/dtype.ts";
 import { type Tensor, tensor } from "../../lib/tensor.ts";
-import { flatten } from "../../lib/tree.ts";
+import { flatten, treeLeaves } from "../../lib/tree.ts";
 import type { RunConfig } from "../config/schema.ts";
 import type { Rest, SharedStep } from "./accumulate.ts";
 import type { TrainingState } from "./step.ts";
@@ -97,6 +97,28 @@ export async function sharedStart<P, Buffers>(
   own: Start<P, Buffers>,
 ): Promise<Start<P, Buffers>> {
   return { step: mpi.share(own.step), state: await broadcastParameters(mpi, own.state) };
+}
+
+/**
+ * Checks that all processes have the same parameters, bit by bit, as they do if nothing is wrong.
+ *
+ * @param mpi The processes.
+ * @param params A tree of tensors.
+ * @throws {Error} If one has others; the message names it.
+ */
+export async function checkSameBits(mpi: Mpi, params: unknown): Promise<void> {
+  if (mpi.size === 1) return;
+  const digests: string[] = [];
+  for (const x of treeLeaves<Tensor>(params)) {
+    const bytes = bytesOf(await x.data()).slice();
+    digests.push(new Uint8Array(await crypto.subtle.digest("SHA-256", bytes)).toHex());
+  }
+  const all = mpi.gather(digests.join(" "));
+  const other = all.findIndex((own) => own !== all[0]);
+  if (other < 0) return;
+  throw new Error(
+    `train: expected all ranks to have the same weights but found others on rank ${other}`,
+  );
 }
 
 /** Whether it is so in any of the processes. */
