@@ -104,7 +104,7 @@ Deno.test({
 });
 
 Deno.test({
-  name: "ranks extract and evaluate what one does",
+  name: "ranks extract the codes that one does",
   ignore: !hasMpi,
   fn: () =>
     inFolder(async (folder) => {
