@@ -105,6 +105,9 @@ export const trainingSchema = z.strictObject({
   recompute: z.boolean().default(false).describe(
     "Whether layers are computed again in the backward pass: less memory, more time",
   ),
+  offload: z.boolean().default(false).describe(
+    "Whether AdamW's means and the average wait in the host's memory, as for models beyond the 4 GiB of wasm: more time",
+  ),
   precision: z.enum(["f32", "f16"]).default("f32").describe(
     "Type that the model is computed in; f16 keeps weights in f32 and needs a webgpu device with shader-f16",
   ),

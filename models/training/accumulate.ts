@@ -11,6 +11,7 @@ import { concat } from "../../ops/concat.ts";
 import { full, zeros, zerosLike } from "../../ops/create.ts";
 import { where } from "../../ops/where.ts";
 import { type BatchPart, whole } from "./data.ts";
+import { offloadedUpdate } from "./offload.ts";
 import { checkPrecision } from "./precision.ts";
 import {
   advance,
@@ -119,11 +120,10 @@ export function partialPrograms<P, Batch, Buffers = unknown>(
       };
     }, { donate: [2], early }),
     update: jit(function update(state, history, sums, { batches, rests }) {
-      const mean = (sum: Tensor) => div(sum, sums.weight);
-      const means = Object.fromEntries(names.map((name, i) => [name, mean(sums.losses[i]!)]));
-      const found = { ...(afterUpdate ? joined(rests) : {}), ...means } as Losses;
+      const means = meansOf(names, sums);
+      const found = { ...(afterUpdate ? joined(rests) : {}), ...means.found };
       return advance(settings, losses, state, history, {
-        gradients: treeMap(mean, sums.gradients),
+        gradients: means.gradients,
         found,
         after: afterUpdate &&
           ((params, buffers) => afterUpdate(params, buffers, found, joined(batches))),
@@ -135,6 +135,21 @@ export function partialPrograms<P, Batch, Buffers = unknown>(
       weight: zeros([]),
     }),
   };
+}
+
+/** Means over a batch. */
+export interface Means<P> {
+  readonly gradients: P;
+  readonly found: Losses;
+}
+
+function meansOf<P>(
+  names: readonly string[],
+  { gradients, losses, weight }: GradientSums<P>,
+): Means<P> {
+  const mean = (sum: Tensor) => div(sum, weight);
+  const found = Object.fromEntries(names.map((name, i) => [name, mean(losses[i]!)]));
+  return { gradients: treeMap(mean, gradients), found: found as Losses };
 }
 
 /** Trees whose tensors have parts of a batch along their first axis, as one. */
@@ -207,18 +222,26 @@ export function stepInParts<P, Batch, Buffers = unknown>(
   training: StepOf<P, Batch, Buffers>,
   shared?: SharedStep<P>,
 ): StepInParts<P, Batch, Buffers> {
-  const { loss, losses, settings: { accumulate }, settings, buffers } = training;
+  const { loss, losses, settings: { accumulate, offload }, settings, buffers } = training;
   const { rank, size, reduce } = shared ?? { rank: 0, size: 1, reduce: (sums) => sums };
   const count = accumulate * size;
-  if (count === 1) {
+  if (count === 1 && !offload) {
     const step = trainingStep(loss, losses, settings, buffers?.update);
     return async (state, history, batch) => step(state, history, await batch(whole));
+  }
+  if (offload && buffers) {
+    throw new RangeError(
+      "stepInParts: expected a training without buffers to offload but found one with",
+    );
   }
   // With buffers, there are results that are not summed.
   const { gradients, update, room } = partialPrograms(
     training,
     buffers ? undefined : shared?.early,
   );
+  const apply = offload
+    ? offloadedUpdate(training, (sums) => meansOf(losses.map(nameOf), sums))
+    : update;
   let sums: GradientSums<P> | undefined;
   return async (state, history, batch) => {
     const { params, lossScale, buffers: now } = state;
@@ -239,7 +262,7 @@ export function stepInParts<P, Batch, Buffers = unknown>(
       rests.push(added.rest);
     }
     sums = await reduce(total);
-    if (!buffers || !shared) return update(state, history, sums, { batches, rests });
+    if (!buffers || !shared) return await apply(state, history, sums, { batches, rests });
     // What comes after the update sees the whole batch, in each process.
     const all = await Promise.all(
       Array.from(

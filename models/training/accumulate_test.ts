@@ -132,6 +132,44 @@ testOnDevices("parts count by their weight", async () => {
   assert(Math.abs(norm! - Math.hypot(...gradient)) < 1e-6, `${norm}`);
 });
 
+testOnDevices("optimizer state in the host's memory gives the same steps", async () => {
+  const run = async (offload: boolean) => {
+    const own = {
+      ...settings,
+      accumulate: offload ? 1 : 2,
+      offload,
+      average: 0.5,
+      weightDecay: 0.1,
+      groups: [{ match: "^b", learningRate: 0.5, weightDecay: 0.2 }],
+    };
+    type Two = { readonly a: Tensor; readonly b: { readonly c: Tensor } };
+    const params = (): Two => ({ a: tensor([[1, 2], [3, 4]]), b: { c: tensor([5, 6]) } });
+    const first = params();
+    let state: TrainingState<Two> = {
+      params: first,
+      optimizer: adamw.init(first),
+      average: params(),
+    };
+    let history = zeros([4, 4]);
+    const step = stepInParts({
+      loss: ({ a, b }: Two, x: Tensor) => ({ loss: mean(square(sub(mul(a, x), b.c))) }),
+      losses: ["loss"],
+      settings: own,
+    });
+    for (const value of [1, 2, NaN, 3]) {
+      ({ state, history } = await step(state, history, () => tensor(value)));
+    }
+    const leaves = treeLeaves<Tensor>([state.params, state.optimizer.mean, state.average]);
+    assertEquals(await state.optimizer.step.item(), 4);
+    assertEquals(leaves.some(({ value }) => value.host !== undefined), offload);
+    return await Promise.all([...leaves, history].map((x) => x.data())) as Float32Array[];
+  };
+  const found = await run(true), wanted = await run(false);
+  assertEquals(difference(found.slice(0, -1), wanted.slice(0, -1)) < 1e-6, true);
+  const metrics = (rows: Float32Array) => Array.from(rows, (x) => x.toPrecision(5));
+  assertEquals(metrics(found.at(-1)!), metrics(wanted.at(-1)!));
+});
+
 testOnDevices("a bad part skips its step and leaves no trace in the next", async () => {
   const run = async (good: readonly boolean[]) => {
     let { state, history }: { state: TrainingState<Params>; history: Tensor } = start();

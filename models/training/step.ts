@@ -8,7 +8,7 @@ import { div, remainder } from "../../ops/arithmetic.ts";
 import { cast } from "../../ops/cast.ts";
 import { full } from "../../ops/create.ts";
 import { logicalAnd, logicalNot } from "../../ops/logic.ts";
-import { adamw, type AdamWState } from "../../ops/optimizers/adamw.ts";
+import { adamw, type AdamWOptions, type AdamWState } from "../../ops/optimizers/adamw.ts";
 import { clipByGlobalNorm, globalNorm } from "../../ops/optimizers/clip.ts";
 import { ema } from "../../ops/optimizers/ema.ts";
 import {
@@ -43,6 +43,7 @@ export interface TrainingState<P, Buffers = unknown> {
 export type StepSettings = TrainingSettings & {
   readonly precision?: Precision;
   readonly lossScaleEvery?: number;
+  readonly offload?: boolean;
 };
 
 /**
@@ -201,8 +202,11 @@ export function differentiate<P>(
   return { found: found!, gradients };
 }
 
+/** The group of a parameter, told by its path. */
+type GroupOf = NonNullable<AdamWOptions["groupOf"]>;
+
 /** The group of each parameter, the first whose pattern matches its path. */
-function groupsOf({ groups }: TrainingSettings, params: unknown) {
+export function groupsOf({ groups }: TrainingSettings, params: unknown): GroupOf {
   const patterns = groups.map(({ match }) => new RegExp(match));
   const paths = treeEntries(params).map(([path]) => path);
   const useless = patterns.findIndex((pattern) => !paths.some((path) => pattern.test(path)));
@@ -222,6 +226,9 @@ export interface Findings<P, Buffers> {
   readonly gradients: P;
   /** Means over the batch, of which those that are logged count. */
   readonly found: Losses;
+  /** The global norm of the gradients, and the groups of parameters, where `gradients` are not those of all. */
+  readonly norm?: Tensor;
+  readonly groupOf?: GroupOf;
   /** `AfterUpdate` with the rest of its arguments. */
   readonly after?: (params: P, buffers: Buffers) => ReturnType<AfterUpdate<P, never, Buffers>>;
 }
@@ -232,10 +239,15 @@ export function advance<P, Buffers>(
   losses: readonly LoggedLoss[],
   { params, optimizer, average, lossScale, buffers }: TrainingState<P, Buffers>,
   history: Tensor,
-  { gradients, found, after: moveOthers }: Findings<P, Buffers>,
+  {
+    gradients,
+    found,
+    norm = globalNorm(gradients),
+    groupOf = groupsOf(settings, params),
+    after: moveOthers,
+  }: Findings<P, Buffers>,
 ): { state: TrainingState<P, Buffers>; history: Tensor } {
   const { beta1, beta2, epsilon, weightDecay, clip, average: decay } = settings;
-  const norm = globalNorm(gradients);
   const clipped = clip > 0 ? clipByGlobalNorm(gradients, clip, norm) : gradients;
   const isGood = logicalAnd(isFinite(found.loss), isFinite(norm));
   const skipped = cast(logicalNot(isGood), "f32");
@@ -248,7 +260,7 @@ export function advance<P, Buffers>(
     beta2,
     epsilon,
     weightDecay,
-    groupOf: groupsOf(settings, params),
+    groupOf,
   });
   const after = buffers && moveOthers?.(moved, buffers);
   const updated = after?.params ?? moved;
