@@ -27,5 +27,6 @@ export async function plan(name: string, { set }: { set: readonly string[] }): P
     bytes("scratch of kernels", "scratch"),
     bytes("batch", "batch"),
     bytes("constants, metrics, buffers", "other"),
+    row("in the host's memory", plans.map(({ bytes }) => showBytes(bytes.onHost))),
   ], plans.map((_, i) => i + 1)));
 }

@@ -7,6 +7,7 @@ import { namedConfigs } from "../models/config/named.ts";
 import { configHelp, readConfig } from "../models/config/read.ts";
 import type { RunConfig } from "../models/config/schema.ts";
 import { duration } from "../models/reports/duration.ts";
+import { checkPrecision } from "../models/training/precision.ts";
 import { checkRanks, StoppedElsewhere } from "../models/training/ranks.ts";
 import { readRunConfig, trainRun } from "../models/training/run.ts";
 import { showProgress } from "./progress.ts";
@@ -58,6 +59,7 @@ More: ${command} ${out} --out three.png --class 3 --count 16 --steps 16`);
 
 /** Trains to the end, or until the process is asked to stop; returns whether it is the end. */
 async function runTraining(config: RunConfig, out: string): Promise<boolean> {
+  await checked(() => checkPrecision(config.training.precision)); // before the tokenizer is trained
   const start = performance.now();
   const stop = new AbortController();
   // Once only: a second signal ends the process at once.
@@ -111,7 +113,7 @@ export async function chooseConfig(options: TrainOptions): Promise<RunConfig> {
 
 /** Fields that may change when a run goes on: how long it trains, what it logs and keeps, how it samples. */
 const changeable =
-  /^(sampling\.|training\.steps$|\w+\.(\w+Every|keepCheckpoints|keepBest|skipLimit)$)/;
+  /^(sampling\.|training\.steps$|\w+\.(\w+Every|keepCheckpoints|keepBest|skipLimit|accumulate|recompute|offload)$)/;
 
 /** Fails where a run cannot go on under another configuration. */
 async function checkContinues(config: RunConfig, out: string): Promise<void> {

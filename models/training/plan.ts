@@ -5,6 +5,7 @@ import { currentDevice } from "../../lib/device.ts";
 import { byteLength } from "../../lib/graph.ts";
 import type { Plan } from "../../lib/compiler/plan.ts";
 import { Tensor } from "../../lib/tensor.ts";
+import { showType } from "../../lib/shape.ts";
 import { placeholder, planOf } from "../../lib/transforms/jit.ts";
 import { tracing } from "../../lib/transforms/trace.ts";
 import { treeLeaves, treeMap } from "../../lib/tree.ts";
@@ -42,7 +43,9 @@ export interface StepPlan {
     readonly batch: number;
     /** Buffers, metrics, constants and results. */
     readonly other: number;
-    /** All of these together; on `wasm`, what single kernels borrow comes on top of it. */
+    /** Of optimizer and average, what waits in the host's memory. */
+    readonly onHost: number;
+    /** All that is on the device together; on `wasm`, what single kernels borrow comes on top of it. */
     readonly total: number;
   };
 }
@@ -126,19 +129,21 @@ export async function planStage<P, Batch, Buffers>(
     ...(stage.buffers ? { buffers: placeholders(stage.buffers.parameters()) as Buffers } : {}),
   };
   const history = placeholder([settings.logEvery, metricNames(losses, settings.precision).length]);
-  const count = settings.accumulate;
+  const { accumulate: count, offload = false } = settings;
+  const isWhole = count === 1 && !offload;
   const batchAt = await stage.batches();
   const batch = treeMap(
     ({ shape, dtype }: Tensor) => placeholder(shape, dtype),
     await batchAt(0, { index: 0, count }),
   );
-  const plans = count === 1
+  const plans = isWhole
     ? [planOf(
       trainingStep(stage.loss, losses, settings, stage.buffers?.update),
       [state, history, batch],
       { donate: [0, 1] },
     )]
     : plansInParts(stage, state, history, batch);
+  if (offload) plans.pop(); // its update goes tensor by tensor
 
   const known = {
     parameters: bytesOf(state.params),
@@ -147,24 +152,35 @@ export async function planStage<P, Batch, Buffers>(
     batch: bytesOf(batch),
   };
   const within = plans.map(temporariesOf).reduce((a, b) => total(a) > total(b) ? a : b);
-  const sums = count === 1 ? 0 : bytesOf(state.params);
+  const sums = isWhole ? 0 : bytesOf(state.params);
   const gradients = within.gradients + sums;
   // What programs are given besides, and what they return in memory of its own.
   const given = plans.map(memoryReport).reduce(
     (sum, { arguments: a, results }) => sum + a + results,
     0,
   );
-  const twice = count === 1
+  const twice = isWhole || offload
     ? 0
     : known.parameters + sums + bytesOf([state.lossScale, state.buffers]);
-  const kept = total(known) + sums;
-  const bytes = { ...known, ...within, gradients, other: given - twice - kept };
+  const away = known.optimizer + known.average;
+  const kept = total(known) + sums - (offload ? away : 0);
+  const visiting = offload ? visitors(state) : 0;
+  const bytes = { ...known, ...within, gradients, other: given - twice - kept + visiting };
+  const onHost = offload ? away : 0;
   return {
     stage: name,
     parameters: countParameters(stage.parameters()),
     flops: plans.reduce((sum, plan, i) => sum + (i === 0 ? count : 1) * planCost(plan).flops, 0),
-    bytes: { ...bytes, total: total(bytes) },
+    bytes: { ...bytes, onHost, total: total(bytes) - onHost },
   };
+}
+
+/** What the update takes tensor by tensor: room for those of each shape that come, and for the largest that leave. */
+function visitors<P>({ params, average }: TrainingState<P>): number {
+  const shapes = new Map(
+    treeLeaves<Tensor>(params).map(({ value }) => [showType(value), byteLength(value)]),
+  );
+  return (average ? 3 : 2) * (total(Object.fromEntries(shapes)) + Math.max(...shapes.values()));
 }
 
 /** The plans of a step in parts: of each part, and of the update. */

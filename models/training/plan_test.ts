@@ -64,6 +64,7 @@ Deno.test("what is planned is what steps take, and at most a quarter more for ke
   await check(model(), "wasm", 1.25);
   await check(model("training.recompute=true"), "wasm", 1.25);
   await check(model("training.accumulate=4"), "wasm", 1.25);
+  await check(model("training.offload=true", "model.dim=64"), "wasm", 1.25);
 });
 
 Deno.test({
