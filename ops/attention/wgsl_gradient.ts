@@ -5,6 +5,7 @@ import {
   elementAt,
   loopBound,
   type NamedBinding,
+  repeat,
 } from "../../lib/backends/webgpu/kernel_wgsl.ts";
 import {
   addScaled,
@@ -221,9 +222,15 @@ function keySide(
   const { tile, queries, keys } = sizes;
   const { workgroups, code: placed } = place(keys, threads, sizes, target);
   const result = spec.outputs[side.output]!;
+  const seenVectors = Math.ceil(tile / 4);
   const scalars = side.scalars.map(({ name }) => `var<workgroup> ${name}: array<f32, ${tile}>;\n`);
   const code = `${declareTiles(["q_tile", "g_tile"], sizes)}${scalars.join("")}
-var<workgroup> seen: array<i32, ${tile}>;
+fn visible_to(b: i32, start: i32, r: i32) -> i32 {
+  if (r >= ${tile} || start + r >= ${queries}) { return 0; }
+  return i32(visible[${elementAt(visible, ["b", "(start + r)"])}]);
+}
+var<workgroup> seen: array<vec4<i32>, ${seenVectors}>;
+var<workgroup> furthest: i32;
 ${
     main(`${placed}
 ${
@@ -232,6 +239,17 @@ ${
     }
   ${declareRow("d_row", sizes)}
   for (var start = 0; start < ${loopBound(queries, target)}; start += ${tile}) {
+    if (local < ${seenVectors}) {
+      seen[local] = vec4<i32>(${repeat(4, (c) => `visible_to(b, start, 4 * local + ${c})`, ", ")});
+    }
+    workgroupBarrier();
+    if (local == 0) {
+      var most = vec4<i32>();
+      for (var t = 0; t < ${loopBound(seenVectors, target)}; t++) { most = max(most, seen[t]); }
+      furthest = max(max(most.x, most.y), max(most.z, most.w));
+    }
+    // No query of the tile sees the first key here, hence none of the keys.
+    if (workgroupUniformLoad(&furthest) <= first_row) { continue; }
 ${
       fillTiles([{ tile: "q_tile", name: "q", view: q }, {
         tile: "g_tile",
@@ -241,14 +259,11 @@ ${
     }
     if (local < ${tile}) {
       let r = min(start + local, ${queries - 1});
-      seen[local] = select(0, i32(visible[${
-      elementAt(visible, ["b", "r"])
-    }]), start + local < ${queries});
 ${side.scalars.map(({ name, value }) => `      ${name}[local] = ${value};`).join("\n")}
     }
     workgroupBarrier();
     for (var r = 0; r < ${loopBound(tile, target)}; r++) {
-      if (seen[r] <= i) { continue; }
+      if (seen[r / 4][r % 4] <= i) { continue; }
 ${product("s", "k_row", "q_tile", "r", sizes)}
 ${side.pair}
 ${addScaled("d_row", side.weight, side.tile, "r", sizes)}

@@ -117,7 +117,8 @@ export function fillTiles(
   { tile, vectors, width, target }: Sizes,
 ): string {
   const rows = tiles[0]!.view.shape[2]!;
-  return `    for (var e = local; e < ${loopBound(tile * vectors, target)}; e += ${threads}) {
+  return `    // a block
+    for (var e = local; e < ${loopBound(tile * vectors, target)}; e += ${threads}) {
       let d = e % ${vectors};
       let r = min(start + e / ${vectors}, ${rows - 1});
 ${
@@ -177,7 +178,8 @@ export function place(rows: number, perGroup: number, { batch, heads }: Sizes, t
   let local = i32(local_index);
   let b = group / ${blocks * heads};
   let h = (group / ${blocks}) % ${heads};
-  let row = (group % ${blocks}) * ${perGroup} + local / ${share};
+  let first_row = (group % ${blocks}) * ${perGroup};
+  let row = first_row + local / ${share};
   let inside = row < ${rows};
   let i = min(row, ${rows - 1});
 `,

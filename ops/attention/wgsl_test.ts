@@ -1,3 +1,5 @@
+import { assertEquals } from "@std/assert";
+import type { KernelSpec, WgslDispatch } from "../../lib/op.ts";
 import { rowMajorStrides } from "../../lib/shape.ts";
 import {
   assertClose,
@@ -123,3 +125,77 @@ for (const { batch, heads, queries, keys, width, perBatch, software } of cases) 
     },
   );
 }
+
+webgpuTest(
+  "blocks that no row sees are skipped, so that a block-causal mask costs half",
+  async (backend) => {
+    // Eight sets of 32 rows: a workgroup of 64 rows sees 64 columns more than the one before.
+    const [tokens, width, set] = [256, 8, 32];
+    const shape = [1, 1, tokens, width] as const;
+    const [q, k, v, dout] = [1, 2, 3, 4].map((seed) => projected(shape, seed)) as [
+      ViewedTensor,
+      ViewedTensor,
+      ViewedTensor,
+      ViewedTensor,
+    ];
+    const scalar = { shape: [1, 1, tokens], dtype: "f32" as const };
+    const row = { shape, dtype: "f32" as const };
+    const blocksOf = async (visibleTo: (row: number) => number) => {
+      const visible = tensorOf("i32", [1, tokens], visibleTo);
+      const count = tensorOf("u32", [1], () => 0);
+      /** Adds an output 0, which is the last input at first, where every filled tile is counted. */
+      const counted = (dispatches: readonly WgslDispatch[]) =>
+        dispatches.map(({ code, bindings, ...dispatch }) => ({
+          ...dispatch,
+          code: `@group(0) @binding(${bindings.length}) var<storage, read_write> blocks: ` +
+            `array<atomic<u32>>;\n` +
+            code.replaceAll("// a block", "if (local == 0) { atomicAdd(&blocks[0], 1u); }"),
+          bindings: [
+            ...bindings.map((binding) =>
+              binding.operand === "output" ? { ...binding, index: binding.index + 1 } : binding
+            ),
+            { operand: "output", index: 0, access: "read_write" } as const,
+          ],
+        }));
+      const behind = (spec: KernelSpec) => ({ ...spec, outputs: spec.outputs.slice(1) });
+      const [forward, out, logsumexp] = await runKernel(
+        backend,
+        {
+          inPlace: 4,
+          wgsl: (spec, target) => counted(attentionWgsl(behind(spec), target)),
+        },
+        [q, k, v, visible, count],
+        [count, row, scalar],
+        { scale: 1 },
+      );
+      const [backward] = await runKernel(
+        backend,
+        {
+          inPlace: 7,
+          wgsl: (spec, target) => counted(attentionGradientWgsl(behind(spec), target)),
+          scratch: (spec) => attentionGradientScratch(spec),
+        },
+        [
+          q,
+          k,
+          v,
+          visible,
+          { ...row, data: out! },
+          { ...scalar, data: logsumexp! },
+          dout,
+          count,
+        ],
+        [count, row, row, row],
+        { scale: 1 },
+      );
+      return [forward![0]!, backward![0]!];
+    };
+    const [full, fullBackward] = await blocksOf(() => tokens) as [number, number];
+    const [causal, causalBackward] = await blocksOf((row) => set * (Math.floor(row / set) + 1)) as [
+      number,
+      number,
+    ];
+    assertEquals(causal / full, 5 / 8);
+    assertEquals(causalBackward / fullBackward, 5 / 8);
+  },
+);
