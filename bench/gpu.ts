@@ -178,6 +178,7 @@ export async function samplingRows(name: string, model: FmtConfig, steps: number
 const preset = (name: keyof typeof fmtPresets, side = 16) =>
   fmt({ ...fmtPresets[name], grid: { height: side, width: side } });
 
+/** What the issue of the project's speed lists, at full size. */
 const plans: readonly Plan[] = [
   ...[1024, 2048, 4096, 8192].flatMap((size) =>
     (["f32", "f16"] as const satisfies DType[]).map((dtype): Plan => ({
@@ -205,12 +206,39 @@ const plans: readonly Plan[] = [
   ),
 ];
 
-/** The rows of this benchmark. */
-export async function rows(): Promise<Row[]> {
+const tiny = fmt({
+  ...fmtPresets["FMT-B"],
+  ...{ dim: 32, heads: 4, encoderLayers: 1, decoderLayers: 1, vocabulary: 64, classes: 10 },
+  grid: { height: 4, width: 4 },
+});
+
+/** The same in so small that a software adapter runs it. */
+const smokePlans: readonly Plan[] = [
+  ...(["f32", "f16"] as const).map((dtype): Plan => ({
+    name: `product of 64, ${dtype}`,
+    unit: "GFLOP/s",
+    rows: (name) => productRows(name, 64, dtype),
+  })),
+  {
+    name: "attention and gradients, 1 × 2 heads, 64 tokens",
+    unit: "ms",
+    rows: (name) => attentionRows(name, [1, 2, 64, 8]),
+  },
+  { name: "tiny training step", unit: "ms", rows: (name) => trainingRows(name, tiny, 2) },
+  { name: "tiny sampling", unit: "ms", rows: (name) => samplingRows(name, tiny, 4) },
+];
+
+/**
+ * The rows of this benchmark.
+ *
+ * @param options `smoke`: tiny sizes, on any WebGPU adapter.
+ */
+export async function rows({ smoke }: { smoke: boolean }): Promise<Row[]> {
   const all: Row[] = [];
-  for (const { name, unit, rows } of plans) {
+  const runs = smoke ? currentDevice().name === "webgpu" : onGpu();
+  for (const { name, unit, rows } of smoke ? smokePlans : plans) {
     all.push(
-      ...onGpu()
+      ...runs
         ? await rows(name)
         : [{ ...measurement("gpu", `${name} (not measured)`, unit, null), device: "webgpu" }],
     );

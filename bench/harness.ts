@@ -1,5 +1,5 @@
 /** How benchmarks measure: peers side by side in one run, interleaved, medians and spread. */
-import { currentDevice, type Tensor } from "../mod.ts";
+import { currentDevice, type Tensor, tuneKernels } from "../mod.ts";
 
 /** One way to do a piece of work. */
 export interface Contestant {
@@ -124,6 +124,7 @@ export async function finished(): Promise<void> {
 export async function run(contest: Contest, repetitions = 25, warmUps = 5): Promise<Row[]> {
   const { ours, unit, work = 0 } = contest;
   const expected = await ours.result();
+  await tuneKernels();
   const peers: (Contestant | string)[] = [];
   for (const peer of contest.peers) peers.push(await checked(contest, peer, expected));
   const present = peers.filter((peer) => typeof peer !== "string");

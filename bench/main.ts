@@ -1,17 +1,18 @@
 /**
  * Runs benchmarks: every one, or those named.
  *
- *     deno task bench [NAME…] [--device wasm|wasm+openblas|webgpu] [--json]
+ *     deno task bench [NAME…] [--device wasm|wasm+openblas|webgpu] [--json] [--smoke]
  *
  * Without a device, they run on wasm; those that are mostly products run on wasm+openblas too, and `gpu`
  * on webgpu. Each prints a table and writes its rows with the machine to bench/results/NAME_DEVICE.json;
- * with --json every row is one line on standard output instead of the table.
+ * with --json every row is one line on standard output instead of the table. With --smoke, those that have
+ * tiny sizes (`gpu`) run on these, on a software adapter too, to see that they run; nothing is written.
  */
 import { parseArgs } from "node:util";
 import { currentDevice, type DeviceChoice, openDevice } from "../mod.ts";
 import { deviceName, machine, type Row, table } from "./harness.ts";
 
-type Bench = () => Promise<{ rows: () => Promise<Row[]> }>;
+type Bench = () => Promise<{ rows: (options: { smoke: boolean }) => Promise<Row[]> }>;
 
 /** The benchmarks by name. */
 const benches: Record<string, Bench> = {
@@ -35,7 +36,11 @@ const defaults: Record<string, readonly string[]> = {
 const { values, positionals } = parseArgs({
   args: Deno.args,
   allowPositionals: true,
-  options: { device: { type: "string" }, json: { type: "boolean", default: false } },
+  options: {
+    device: { type: "string" },
+    json: { type: "boolean", default: false },
+    smoke: { type: "boolean", default: false },
+  },
 });
 refuseUnknown("one", Object.keys(benches), positionals);
 refuseUnknown(
@@ -62,8 +67,10 @@ function refuseUnknown(what: string, known: readonly string[], given: readonly s
 /** Runs benchmarks in a process of their own, so that devices do not share threads or memory. */
 async function runApart(device: string, names: readonly string[]): Promise<void> {
   if (names.length === 0) return;
-  const json = values.json ? ["--json"] : [];
-  const args = ["run", "-A", import.meta.filename!, ...names, "--device", device, ...json];
+  const flags = (["json", "smoke"] as const).filter((name) => values[name]).map((name) =>
+    `--${name}`
+  );
+  const args = ["run", "-A", import.meta.filename!, ...names, "--device", device, ...flags];
   const { code } = await new Deno.Command(Deno.execPath(), { args }).spawn().status;
   if (code !== 0) Deno.exit(code);
 }
@@ -74,10 +81,11 @@ async function runHere(choice: string, names: readonly string[]): Promise<void> 
   say(`${machine()}\n${choice}: ${found ? currentDevice().description : "none at hand"}`);
   for (const name of names) {
     if (!found && name !== "gpu") continue; // which says what it would measure
-    const rows = await (await benches[name]!()).rows();
+    const rows = await (await benches[name]!()).rows({ smoke: values.smoke });
     if (values.json) {
       for (const { spread: _, ...row } of rows) console.log(JSON.stringify(row));
     } else console.log(`\n${table(rows)}`);
+    if (values.smoke) continue;
     const folder = new URL("./results/", import.meta.url);
     await Deno.mkdir(folder, { recursive: true });
     const report = { machine: machine(), device: currentDevice().description, rows };

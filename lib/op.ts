@@ -46,7 +46,13 @@ export interface KernelSpec {
 
 /** What a WGSL kernel may use on the device at hand. */
 export interface WgslTarget {
-  readonly features: { readonly f16: boolean; readonly subgroups: boolean };
+  readonly features: {
+    readonly f16: boolean;
+    /** Subgroup functions; the threads of a workgroup fill one subgroup after the other. */
+    readonly subgroups: boolean;
+    /** The most threads that a subgroup has here; a power of two. */
+    readonly largestSubgroup: number;
+  };
   /** A software adapter, where workgroup memory is slow. */
   readonly software: boolean;
   readonly limits: {

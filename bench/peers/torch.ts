@@ -34,9 +34,16 @@ export async function torch(
     const peer = await start(python, threads, device);
     if (!peer) continue;
     const { version, ask, close } = peer;
-    const sample = await ask(settings) as number[];
+    const name = `pytorch ${version} (${how})`;
+    let sample: number[];
+    try {
+      sample = await ask(settings) as number[];
+    } catch (error) {
+      console.error(`${name}: ${error}`); // a type that this device does not compute in, for one
+      return `${name}, which failed`;
+    }
     return {
-      name: `pytorch ${version} (${how})`,
+      name,
       result: () => Float32Array.from(sample),
       run: async () => await ask(calls) as number,
       ...tolerance === undefined ? {} : { tolerance },

@@ -2,6 +2,7 @@
 import { setImmediate } from "node:timers/promises";
 import { NonFiniteError } from "../../lib/debug/nans.ts";
 import { alone, type Mpi } from "../../lib/distributed/mpi.ts";
+import { tuneKernels } from "../../lib/device.ts";
 import type { Image } from "../../lib/formats/png.ts";
 import { zeros } from "../../ops/create.ts";
 import { adamw } from "../../ops/optimizers/adamw.ts";
@@ -123,10 +124,12 @@ export async function train<P, Batch, Buffers = unknown>(
   report({ stage: name, step, steps });
   let skippedInARow = 0;
   let losses = meanOf();
+  const start = step;
   let read = { step, time: performance.now() };
   while (step < steps) {
     const parts = (part: BatchPart) => batch(step, part);
     ({ state, history } = await makeStep(state, history, parts));
+    if (step === start) await tuneKernels();
     step++;
     await setImmediate(); // signals come in between steps
     const stops = inAny(mpi, signal?.aborted ?? false);

@@ -75,6 +75,7 @@ export async function openDevice(
       features: {
         f16: device.features.has("shader-f16"),
         subgroups: enableSubgroups !== undefined,
+        largestSubgroup: info.subgroupMaxSize ?? 128,
       },
       software: software && !hardwareShaders,
       limits: device.limits,
@@ -101,13 +102,58 @@ async function subgroupDirective(device: GPUDevice): Promise<string | undefined>
     device.createShaderModule({
       code: `${directive}@compute @workgroup_size(8) fn main() { _ = subgroupAdd(1u); }`,
     });
-    if (!await device.popErrorScope()) return directive;
+    if (await device.popErrorScope()) continue;
+    return await subgroupsAreInOrder(device, directive) ? directive : undefined;
   }
   return undefined;
 }
 
 /** How long a lost device may take to say so. */
 const noticeMs = 500;
+
+/** Whether the threads of a workgroup fill one subgroup after the other, as kernels rely on. */
+async function subgroupsAreInOrder(device: GPUDevice, directive: string): Promise<boolean> {
+  const code = `${directive}@group(0) @binding(0) var<storage, read_write> wrong: array<u32>;
+@compute @workgroup_size(128) fn main(@builtin(local_invocation_index) local: u32,
+  @builtin(subgroup_size) size: u32, @builtin(subgroup_invocation_id) id: u32) {
+  let first = subgroupMin(local);
+  let last = subgroupMax(local);
+  if (local % size != id || first != local - id || last != min(first + size, 128u) - 1u) {
+    wrong[0] = 1u;
+  }
+}`;
+  device.pushErrorScope("validation");
+  const { STORAGE, COPY_SRC, COPY_DST, MAP_READ } = GPUBufferUsage;
+  const wrong = device.createBuffer({ size: 4, usage: STORAGE | COPY_SRC });
+  const staging = device.createBuffer({ size: 4, usage: COPY_DST | MAP_READ });
+  const pipeline = device.createComputePipeline({
+    layout: "auto",
+    compute: { module: device.createShaderModule({ code }) },
+  });
+  const encoder = device.createCommandEncoder();
+  const pass = encoder.beginComputePass();
+  pass.setPipeline(pipeline);
+  pass.setBindGroup(
+    0,
+    device.createBindGroup({
+      layout: pipeline.getBindGroupLayout(0),
+      entries: [{ binding: 0, resource: { buffer: wrong } }],
+    }),
+  );
+  pass.dispatchWorkgroups(1);
+  pass.end();
+  encoder.copyBufferToBuffer(wrong, 0, staging, 0, 4);
+  device.queue.submit([encoder.finish()]);
+  const failed = await device.popErrorScope();
+  let inOrder = false;
+  if (!failed) {
+    await staging.mapAsync(GPUMapMode.READ);
+    inOrder = new Uint32Array(staging.getMappedRange())[0] === 0;
+  }
+  wrong.destroy();
+  staging.destroy();
+  return inOrder;
+}
 
 function watchErrors(
   device: GPUDevice,

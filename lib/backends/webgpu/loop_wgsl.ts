@@ -40,12 +40,12 @@ export function loopWgsl(
   target: WgslTarget,
 ): LoopWgsl {
   const { bindings, declarations, readNames, writeNames } = bind(members);
-  const { shared, size, groups, body } = loopBody(kernel, members[0]!, target);
+  const { shared, size, groups, body, subgroups } = loopBody(kernel, members[0]!, target);
   const all = groups * members.length;
   const most = target.limits.maxComputeWorkgroupsPerDimension;
   const gridX = Math.min(all, most), gridY = all === 0 ? 0 : Math.ceil(all / gridX);
   const functions = members.map((_, i) => [
-    `fn member${i}(group: i32, local: u32, workgroup: vec3<u32>) {`,
+    `fn member${i}(group: i32, local: u32, workgroup: vec3<u32>, width: i32) {`,
     ...indented(body).map((line) =>
       line.replaceAll(
         /\b(read|write)_(\d+)\b/g,
@@ -55,10 +55,10 @@ export function loopWgsl(
     `}`,
   ]);
   const calls = members.length === 1
-    ? [`  member0(flat, local, workgroup);`]
+    ? [`  member0(flat, local, workgroup, width);`]
     : members.map((_, i) =>
       `  ${i > 0 ? "else " : ""}if (flat < ${(i + 1) * groups}) ` +
-      `{ member${i}(flat - ${i * groups}, local, workgroup); }`
+      `{ member${i}(flat - ${i * groups}, local, workgroup, width); }`
     );
   const code = [
     ...declarations,
@@ -66,7 +66,10 @@ export function loopWgsl(
     ...functions.flat(),
     `@compute @workgroup_size(${size})`,
     `fn main(@builtin(workgroup_id) workgroup: vec3<u32>,`,
-    `  @builtin(local_invocation_index) local: u32) {`,
+    `  @builtin(local_invocation_index) local: u32${
+      subgroups ? ", @builtin(subgroup_size) subgroup_size: u32" : ""
+    }) {`,
+    `  let width = ${subgroups ? "i32(subgroup_size)" : "1"};`,
     `  let flat = i32(workgroup.x + workgroup.y * ${gridX}u);`,
     ...calls,
     `}`,
@@ -144,7 +147,8 @@ function loopBody(kernel: LoopKernel, operands: LoopOperands, target: WgslTarget
     ...passes.flat(),
     ...end,
   ];
-  return { shared, size, groups, body };
+  const subgroups = tiling.threads > 1 && usesSubgroups(tiling, target);
+  return { shared, size, groups, body, subgroups };
 }
 
 /** Declares every distinct buffer once: read_write where it is written, else read. */
@@ -206,6 +210,16 @@ function accumulator({ id, reduce, dtype }: LoopReduction) {
     sharedName: shared,
     result,
     combine,
+    /** Combines the values of a subgroup's threads; all of them get the result. */
+    gather: (value: string) => {
+      const name = { sum: "Add", product: "Mul", maximum: "Max", minimum: "Min" }[reduce];
+      // A maximum of floats is NaN where any is, which the function for subgroups does not promise.
+      const swallows = wide === "f32" && name.startsWith("M") && name !== "Mul";
+      const all = `subgroup${name}(${value})`;
+      if (!swallows) return all;
+      const anyNan = `subgroupAny((bitcast<u32>(${value}) & 0x7fffffffu) > 0x7f800000u)`;
+      return `select(${all}, bitcast<f32>(0x7fc00000u | u32(workgroup.z)), ${anyNan})`;
+    },
     start: `var ${name} = ${constantWgsl(wide, identityOf(reduce, wide))};`,
     update: (value: string) =>
       `${name} = ${combine(name, dtype === wide ? value : `${wide}(${value})`)};`,
@@ -215,13 +229,38 @@ function accumulator({ id, reduce, dtype }: LoopReduction) {
   };
 }
 
+/** Whether the threads of a row are whole subgroups, which combine what they have themselves. */
+function usesSubgroups({ threads, rowFastest }: Tiling, { features, software }: WgslTarget) {
+  return features.subgroups && !software && !rowFastest && threads >= features.largestSubgroup;
+}
+
 /** Combines the shares of a row's threads, as a tree in workgroup memory; all get the result. */
 function combineThreads(
   accumulators: readonly ReturnType<typeof accumulator>[],
-  { rows, threads, rowFastest }: Tiling,
+  tiling: Tiling,
   target: WgslTarget,
 ): string[] {
+  const { rows, threads, rowFastest } = tiling;
   if (accumulators.length === 0) return [];
+  if (usesSubgroups(tiling, target)) {
+    const slot = `lane * ${threads}`;
+    return [
+      `workgroupBarrier();`,
+      ...accumulators.map(({ name, gather }) => `${name} = ${gather(name)};`),
+      `if (thread % width == 0) {`,
+      ...accumulators.map(({ sharedName, name }) =>
+        `${sharedName}[${slot} + thread / width] = ${name};`
+      ),
+      `}`,
+      `workgroupBarrier();`,
+      ...accumulators.map(({ sharedName, name }) => `${name} = ${sharedName}[${slot}];`),
+      `for (var part = 1; part * width < ${threads}; part++) {`,
+      ...accumulators.map(({ sharedName, name, combine }) =>
+        `${name} = ${combine(name, `${sharedName}[${slot} + part]`)};`
+      ),
+      `}`,
+    ];
+  }
   const step = rowFastest ? `stride * ${rows}` : `stride`;
   const first = rowFastest ? `lane` : `lane * ${threads}`;
   return [
