@@ -1,5 +1,6 @@
 /** The curves of a training, from the lines of its log. */
 import type { Metrics } from "../training/metrics.ts";
+import { groupSets } from "../training/set_groups.ts";
 import { drawChart, type PointChart, type Series } from "./chart.ts";
 
 /** Metrics with a chart of their own, or none. */
@@ -89,44 +90,14 @@ function seriesOf(lines: readonly Metrics[], name: string, scale = 1): Series {
   };
 }
 
-/** The most curves that are told apart in one chart. */
-const mostCurves = 16;
-
 /** The loss of each set; where there are many, means over neighbors. */
 function setSeries(lines: readonly Metrics[]): Series[] {
-  const count = Math.max(
-    0,
-    ...lines.map(({ setLoss }) => Array.isArray(setLoss) ? setLoss.length : 0),
-  );
-  return groupSets(count, mostCurves).map(({ first, last }) => ({
-    name: first === last ? `set ${first}` : `sets ${first}–${last}`,
-    points: lines.map(({ step, setLoss }) => {
-      const values = Array.isArray(setLoss) ? setLoss.slice(first - 1, last) : [];
-      return [step, values.reduce((sum, value) => sum + value, 0) / values.length];
-    }),
+  const groups = lines.map(({ setLoss }) => groupSets(Array.isArray(setLoss) ? setLoss : []));
+  const names = (groups.findLast(({ length }) => length > 0) ?? []).map(({ name }) => name);
+  return names.map((name, i) => ({
+    name,
+    points: lines.map(({ step }, line) => [step, groups[line]![i]?.mean ?? NaN]),
   }));
-}
-
-/**
- * Cuts the sets of a recipe into groups of neighbors of about equal size.
- *
- * @param count The number of sets.
- * @param most The most groups.
- * @returns The first and the last set of each, from 1.
- *
- * @example
- * ```ts
- * import { assertEquals } from "@std/assert";
- * import { groupSets } from "./curves.ts";
- *
- * assertEquals(groupSets(2, 16), [{ first: 1, last: 1 }, { first: 2, last: 2 }]);
- * assertEquals(groupSets(7, 3).map(({ last }) => last), [2, 4, 7]);
- * ```
- */
-export function groupSets(count: number, most: number): { first: number; last: number }[] {
-  const groups = Math.min(count, most);
-  const end = (group: number) => Math.floor(count * group / groups);
-  return Array.from({ length: groups }, (_, i) => ({ first: end(i) + 1, last: end(i + 1) }));
 }
 
 /** `tokensPerSecond` as `Tokens per second`. */

@@ -12,6 +12,7 @@ import {
   stageNames,
   trimMetrics,
 } from "./metrics.ts";
+import { groupSets } from "./set_groups.ts";
 
 /** Where the pictures of each training go, below the run's folder. */
 export const pictureFolders = { tokenizer: "reconstructions", model: "samples" } as const;
@@ -112,7 +113,11 @@ function metricsEvent({ stage, step, time, ...metrics }: Metrics): Uint8Array {
   const values = Object.entries(metrics).flatMap(([name, value]): EventValue[] => {
     if (typeof value === "number") return [{ tag: `${stage}/${name}`, scalar: value }];
     if (value === null) return [{ tag: `${stage}/${name}`, scalar: NaN }]; // as JSON has it
-    return [];
+    if (!Array.isArray(value)) return [];
+    return groupSets(value).map((group) => ({
+      tag: `${stage}/${name}/${group.name}`,
+      scalar: group.mean,
+    }));
   });
   return encodeEvent({ time, step, values });
 }

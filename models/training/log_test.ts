@@ -55,7 +55,7 @@ async function events(folder: string): Promise<Map<string, number | Image>> {
 Deno.test("metrics and pictures are there for TensorBoard, too", () =>
   inFolder(async (folder) => {
     const log = await openLog(folder, "model", 0);
-    await log.add(line(10));
+    await log.add(line(10, { setLoss: [0.5, 1.5] }));
     await log.add(line(20, { loss: NaN }));
     await log.addPicture(20, gray(7));
     assertEquals((await readMetrics(`${folder}/metrics.jsonl`)).length, 2);
@@ -63,6 +63,7 @@ Deno.test("metrics and pictures are there for TensorBoard, too", () =>
     const found = await events(folder);
     assertEquals([found.get("model/loss@10"), found.get("model/loss@20")], [1, NaN]);
     assertEquals(found.get("model/hostBytes@10"), 2000);
+    assertEquals(found.get("model/setLoss/set 2@10"), 1.5);
     assertEquals(found.get("model/samples@20"), gray(7));
     assert(![...found.keys()].some((key) => /stage|step|time/.test(key)), "what is no metric");
   }));
