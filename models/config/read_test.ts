@@ -86,7 +86,7 @@ Deno.test("what is wrong is named by its path", () => {
       /^data\.source: expected mnist, .* or codes but found imag/,
     ],
     ["mnist", ["data.source=folder"], /^data\.path: expected a folder but found none/],
-    ["mnist", ["data.source=fashion-mnist"], /^data\.path: expected a folder/],
+    ["mnist", ["data.source=fashion-mnist", "data.path="], /^data\.path: /],
     [
       { data: { source: "codes", path: "codes.safetensors" }, tokenizer: { kind: "llamagen-vq" } },
       [],

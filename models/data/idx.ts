@@ -38,12 +38,8 @@ export async function readMnistFolder(
   split: MnistSplit,
   name: string,
 ): Promise<ImageDataset> {
+  checkSplit(split, name);
   const parts = split === "all" ? [PARTS.train, PARTS.test] : [PARTS[split]];
-  if (!parts[0]) {
-    throw new TypeError(
-      `${name}: expected split to be "train", "test" or "all" but found "${split}"`,
-    );
-  }
   const count = parts.reduce((sum, part) => sum + part.count, 0);
   const images = new Uint8Array(count * SIDE * SIDE);
   const labels = new Uint8Array(count);
@@ -62,6 +58,14 @@ export async function readMnistFolder(
     );
   }
   return { images, labels, count, height: SIDE, width: SIDE, classes: CLASSES };
+}
+
+/** Checks a split that a caller gave. */
+export function checkSplit(split: MnistSplit, name: string): MnistSplit {
+  if (["train", "test", "all"].includes(split)) return split;
+  throw new TypeError(
+    `${name}: expected split to be "train", "test" or "all" but found "${split}"`,
+  );
 }
 
 /**
