@@ -128,9 +128,9 @@ export async function extractCodes(options: ExtractOptions): Promise<ExtractProg
     };
     let saved = performance.now();
     try {
-      for await (const { codes, labels, ...reached } of encodedByAll(options, journal)) {
+      for await (const { codes, labels, done, broken } of encodedByAll(options, journal)) {
         if (labels.length > 0) await sink.write(codes, labels);
-        journal = { ...journal, ...reached };
+        journal = { ...journal, done, broken };
         onProgress?.(progress());
         if (performance.now() - saved < JOURNAL_INTERVAL) continue;
         await save();
