@@ -1,6 +1,6 @@
 /** Matrix products in WebAssembly. */
 import type { KernelSpec, View } from "../../lib/op.ts";
-import { epilogueCalls, wasmEpilogue } from "../../lib/backends/wasm/epilogue.ts";
+import { wasmEpilogue } from "../../lib/backends/wasm/epilogue.ts";
 import { gemmCalls } from "../../lib/backends/wasm/gemm_calls.ts";
 import type { WasmCall, WasmProgram } from "../../lib/backends/wasm/program.ts";
 
@@ -73,7 +73,5 @@ export function matmulWasm(spec: KernelSpec, program: WasmProgram): WasmCall[] {
     ));
   };
   visit(loops.reverse(), [a.offset, b.offset, output.offset]);
-  const onHost = calls.some(({ kernel }) => typeof kernel === "function");
-  if (epilogue && onHost) calls.push(...epilogueCalls("epilogue", spec, epilogue, program));
   return calls;
 }

@@ -91,6 +91,8 @@ export interface ModuleBuilder {
       ...params: { [K in keyof P]: Local<P[K]> }
     ) => R extends ValueType ? Operand<R> : void,
   ): Func<P, R>;
+  /** The functions of the host, by name. */
+  readonly imports: Readonly<Record<string, Func<readonly ValueType[]>>>;
   /** The names of the exported functions, in their order. */
   readonly exports: readonly string[];
   /** Encodes the module. */
@@ -118,6 +120,7 @@ const storeCodes: Record<ValueType | "i8" | "i16", readonly number[]> = {
 /**
  * Starts an empty module.
  *
+ * @param imports the parameters of functions without results that the host gives as `env.NAME`
  * @returns the builder of the module
  * @example
  * ```ts
@@ -139,7 +142,9 @@ const storeCodes: Record<ValueType | "i8" | "i16", readonly number[]> = {
  * assertEquals([...data], [2, 4, 6, 8]);
  * ```
  */
-export function wasmModule(): ModuleBuilder {
+export function wasmModule(
+  imports: Readonly<Record<string, readonly ValueType[]>> = {},
+): ModuleBuilder {
   const types: string[] = [];
   const functions: { type: number; body: number[] }[] = [];
   const exports: { name: string; index: number }[] = [];
@@ -154,29 +159,44 @@ export function wasmModule(): ModuleBuilder {
     return types.indexOf(bytes);
   };
 
+  /** What calls the function with an index. */
+  const callable = (params: readonly ValueType[], result: ResultType, index: number) => {
+    const call = (...args: readonly Operand<ValueType>[]) => {
+      const operands = args.map((arg, i) => operand(params[i], arg).code);
+      return { type: result, code: [...operands, 0x10, ...unsignedLeb(index)] };
+    };
+    return Object.assign(call, { index }) as never;
+  };
+  // The indices of imported functions come before those of the module's own.
+  const imported = Object.entries(imports).map(([name, params], index) => ({
+    ...{ name, type: typeIndex(params, "void") },
+    call: callable(params, "void", index),
+  }));
+
   return {
+    imports: Object.fromEntries(imported.map(({ name, call }) => [name, call])),
     func(signature, body) {
       const { params, result = "void" as never } = signature;
-      const index = functions.length;
+      const index = imported.length + functions.length;
       const entry = { type: typeIndex(params, result), body: [] as number[] };
       functions.push(entry);
       entry.body = functionBody(params, result, body as never);
       if (signature.export !== undefined) exports.push({ name: signature.export, index });
-      const call = (...args: readonly Operand<ValueType>[]) => {
-        const operands = args.map((arg, i) => operand(params[i], arg).code);
-        return { type: result, code: [...operands, 0x10, ...unsignedLeb(index)] };
-      };
-      return Object.assign(call, { index }) as never;
+      return callable(params, result, index);
     },
     get exports() {
       return exports.map(({ name }) => name);
     },
     bytes() {
       const importMemory = [...name("env"), ...name("memory"), 2, 3, 1, ...unsignedLeb(65536)];
+      const importFunctions = imported.map((f) => [
+        ...[...name("env"), ...name(f.name), 0],
+        ...unsignedLeb(f.type),
+      ]);
       return new Uint8Array([
         ...[0x00, 0x61, 0x73, 0x6d, 1, 0, 0, 0],
         ...section(1, types.map((type) => type.split(",").map(Number))),
-        ...section(2, [importMemory]),
+        ...section(2, [importMemory, ...importFunctions]),
         ...section(3, functions.map(({ type }) => unsignedLeb(type))),
         ...section(7, exports.map((e) => [...name(e.name), 0, ...unsignedLeb(e.index)])),
         ...section(10, functions.map(({ body }) => body)),

@@ -1,18 +1,36 @@
 /**
  * Large matrix products by the system's OpenBLAS through FFI, where that is allowed and found.
  *
- * `TESSERA_BLAS=off` keeps to WebAssembly; `auto`, the default, uses the library if permission for
- * FFI is granted already (it is never asked for). Results differ by rounding only.
+ * Every thread of the pool calls it on blocks of its own, as it calls the kernels in WebAssembly: it
+ * starts no threads that would compete with those. `TESSERA_BLAS=off` keeps to WebAssembly; `auto`,
+ * the default, uses the library if permission for FFI is granted already (it is never asked for).
+ * Results differ by rounding only.
+ *
+ * @module
  */
 import type { GemmShape } from "./gemm.ts";
-import type { HostKernel } from "./program.ts";
 
-/** Gives the kernel of a product whose arguments are the addresses of A, B and C, if it has one. */
-export type Blas = (shape: GemmShape) => HostKernel | undefined;
+/** What modules import of the library, in this thread. */
+export interface Blas {
+  /** C = A · B, or C += A · B, of matrices in the memory; leading sizes are in elements. */
+  sgemm(
+    ...args: [
+      ...[orderA: number, orderB: number, m: number, n: number, k: number],
+      ...[a: number, leadingA: number, b: number, leadingB: number],
+      ...[accumulate: number, c: number, leadingC: number],
+    ]
+  ): void;
+}
 
-const rowMajor = 101, plain = 111, transposed = 112;
-/** Products of fewer multiplications than this are as fast in WebAssembly. */
-const fewest = 64 ** 3;
+/** The parameters of the functions of `Blas`, for modules that import them. */
+export const blasImports = { sgemm: Array.from({ length: 12 }, () => "i32" as const) };
+
+/** How BLAS calls a matrix whose rows, or whose columns, are contiguous. */
+export const blasOrder = { plain: 111, transposed: 112 };
+
+const rowMajor = 101;
+/** Products of fewer multiplications, rows or columns than this are as fast in WebAssembly. */
+const fewest = 64 ** 3, leastSide = 16;
 
 const symbols = {
   cblas_sgemm: {
@@ -24,88 +42,78 @@ const symbols = {
   },
   openblas_set_num_threads: { parameters: ["i32"], result: "void" },
 } as const;
+type Library = Deno.DynamicLibrary<typeof symbols>["symbols"];
+
+/** Whether a product is large enough for the library, and its operands lie as it can read them. */
+export function isForBlas({ m, n, k, a, b }: GemmShape): boolean {
+  const isContiguous = (
+    { row, column }: { row: number; column: number },
+    rows: number,
+    columns: number,
+  ) => (column === 1 && row >= columns) || (row === 1 && column >= rows);
+  return Math.min(m, n, k) >= leastSide && m * n * k >= fewest &&
+    isContiguous(a, m, k) && isContiguous(b, k, n);
+}
 
 /**
- * Looks for OpenBLAS.
+ * Looks for OpenBLAS, for the thread that calls this.
  *
  * @param memory The memory that operands lie in.
- * @param threads The threads that it may use.
  * @param choice Overrides `TESSERA_BLAS`.
- * @returns Its products, or undefined where it is switched off, not allowed or not installed.
+ * @returns Its functions, or undefined where it is switched off, not allowed or not installed.
+ * @throws {RangeError} If `TESSERA_BLAS` is neither auto nor off.
  */
-export function openBlas(
-  memory: WebAssembly.Memory,
-  threads: number,
-  choice?: "auto" | "off",
-): Blas | undefined {
-  const library = load(choice);
+export function openBlas(memory: WebAssembly.Memory, choice?: "auto" | "off"): Blas | undefined {
+  if (typeof Deno === "undefined" || !Deno.dlopen) return undefined;
+  if (Deno.permissions.querySync({ name: "ffi" }).state !== "granted") return undefined;
+  const wanted = choice ?? (mayUse("TESSERA_BLAS") && Deno.env.get("TESSERA_BLAS") || "auto");
+  if (wanted !== "auto" && wanted !== "off") {
+    throw new RangeError(`wasm: expected TESSERA_BLAS to be auto or off but found ${wanted}`);
+  }
+  const library = wanted === "auto" ? loaded ??= load() : undefined;
   if (!library) return undefined;
-  library.openblas_set_num_threads(threads);
   // The memory is reserved at its largest size: it grows in place.
   const base = Deno.UnsafePointer.of(new Uint8Array(memory.buffer as ArrayBuffer))!;
-  const pointer = (address: number) => Deno.UnsafePointer.offset(base, address);
-  const wordsAt = (args: number) => new Uint32Array(memory.buffer, args, 3);
-
-  return ({ m, n, k, batch: [outer, inner], a, b, c, accumulate }) => {
-    const [aOrder, bOrder] = [orderOf(a, m, k), orderOf(b, k, n)];
-    if (!aOrder || !bOrder || m * n * k < fewest) return undefined;
-    return (args) => {
-      const [fromA, fromB, to] = wordsAt(args) as unknown as [number, number, number];
-      for (let i = 0; i < outer; i++) {
-        for (let j = 0; j < inner; j++) {
-          const at = (start: number, [x, y]: readonly [number, number]) =>
-            pointer(start + 4 * (i * x + j * y));
-          library.cblas_sgemm(
-            ...[rowMajor, aOrder.transpose, bOrder.transpose, m, n, k] as const,
-            ...[1, at(fromA, a.batch), aOrder.leading, at(fromB, b.batch)] as const,
-            ...[bOrder.leading, accumulate ? 1 : 0, at(to, c.batch), c.row] as const,
-          );
-        }
-      }
-    };
+  const pointer = (address: number) => Deno.UnsafePointer.offset(base, address >>> 0);
+  return {
+    sgemm(orderA, orderB, m, n, k, a, leadingA, b, leadingB, accumulate, c, leadingC) {
+      library.cblas_sgemm(
+        ...[rowMajor, orderA, orderB, m, n, k, 1, pointer(a), leadingA] as const,
+        ...[pointer(b), leadingB, accumulate, pointer(c), leadingC] as const,
+      );
+    },
   };
 }
 
-/** How BLAS sees a strided matrix; undefined if neither its rows nor its columns are contiguous. */
-function orderOf(
-  { row, column }: { row: number; column: number },
-  rows: number,
-  columns: number,
-): { transpose: number; leading: number } | undefined {
-  if (column === 1 && row >= columns) return { transpose: plain, leading: row };
-  if (row === 1 && column >= rows) return { transpose: transposed, leading: column };
-  return undefined;
-}
+/** The library, which stays open: programs may still run on a device that was closed. */
+let loaded: Library | undefined;
 
-function load(wanted?: string) {
-  if (typeof Deno === "undefined" || !Deno.dlopen) return undefined;
+/** What the library reads when it is loaded: to start no threads, and not to let others wait busily. */
+const settings = { OPENBLAS_NUM_THREADS: "1", OPENBLAS_THREAD_TIMEOUT: "4" };
+
+function load(): Library | undefined {
+  const changed = Object.entries(settings).filter(([name]) => mayUse(name));
+  const before = changed.map(([name]) => Deno.env.get(name));
+  for (const [name, value] of changed) Deno.env.set(name, value);
   try {
-    if (Deno.permissions.querySync({ name: "ffi" }).state !== "granted") return undefined;
-    const choice = wanted ?? environment("TESSERA_BLAS") ?? "auto";
-    if (choice !== "auto" && choice !== "off") {
-      throw new RangeError(`wasm: expected TESSERA_BLAS to be auto or off but found ${choice}`);
+    for (const name of ["libopenblas.so.0", "libopenblas.so", "libopenblas.dylib"]) {
+      try {
+        const library = Deno.dlopen(name, symbols).symbols;
+        library.openblas_set_num_threads(1);
+        return library;
+      } catch {
+        // not under this name
+      }
     }
-    if (choice === "off") return undefined;
-    // Its threads would otherwise keep the cores busy for a while after each product.
-    if (environment("OPENBLAS_THREAD_TIMEOUT") === undefined) {
-      Deno.env.set("OPENBLAS_THREAD_TIMEOUT", "4");
-    }
-  } catch (error) {
-    if (error instanceof RangeError) throw error;
     return undefined;
+  } finally {
+    changed.forEach(([name], i) => {
+      if (before[i] === undefined) Deno.env.delete(name);
+      else Deno.env.set(name, before[i]);
+    });
   }
-  for (const name of ["libopenblas.so.0", "libopenblas.so", "libopenblas.dylib"]) {
-    try {
-      return Deno.dlopen(name, symbols).symbols;
-    } catch {
-      // not under this name
-    }
-  }
-  return undefined;
 }
 
-function environment(name: string): string | undefined {
-  return Deno.permissions.querySync({ name: "env", variable: name }).state === "granted"
-    ? Deno.env.get(name)
-    : undefined;
+function mayUse(variable: string): boolean {
+  return Deno.permissions.querySync({ name: "env", variable }).state === "granted";
 }

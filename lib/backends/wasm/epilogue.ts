@@ -25,7 +25,7 @@ import {
   type Scope,
   scopeIn,
 } from "./loop_values.ts";
-import type { WasmArgument, WasmCall, WasmProgram } from "./program.ts";
+import type { WasmArgument, WasmProgram } from "./program.ts";
 
 const params = ["words", "row", "rowEnd", "column", "columnEnd"] as const;
 
@@ -61,30 +61,6 @@ export function wasmEpilogue(
     ],
     granule: granuleOf(parts, width),
   };
-}
-
-/** Rows of a chunk of `epilogueCalls`. */
-const rowsPerChunk = 16;
-
-/** The epilogue as a job of its own, for a result that something else has made. */
-export function epilogueCalls(
-  name: string,
-  { outputs: [matrix] }: KernelSpec,
-  { key, call, args }: WasmEpilogue,
-  program: WasmProgram,
-): WasmCall[] {
-  const width = matrix!.shape.at(-1)!, rows = sizeOf(matrix!.shape.slice(0, -1));
-  const kernel = program.once(`job ${key}`, (m) => {
-    const name = `epilogue${m.exports.length}`;
-    m.func({ params: ["i32", "i32", "i32"], export: name }, (f, args, chunk) => {
-      const row = f.let(i32.mul(chunk, rowsPerChunk));
-      const rowEnd = i32.minU(i32.add(row, rowsPerChunk), i32.load(args));
-      const words = i32.add(args, 4);
-      f.do(call({ words, row, rowEnd, column: i32.const(0), columnEnd: i32.const(width) }));
-    });
-    return name;
-  });
-  return [{ name, kernel, args: [rows, ...args], chunks: Math.ceil(rows / rowsPerChunk) }];
 }
 
 /** A part as a loop kernel, for what looks at those. */

@@ -10,8 +10,8 @@ import { kernelKey } from "./loop_key.ts";
 import { type LoopSchedule, scheduleLoop } from "./loop_schedule.ts";
 import { splitLoop } from "./loop_split.ts";
 import type { WasmMemory } from "./memory.ts";
-import type { Blas } from "./blas.ts";
-import type { HostKernel, WasmCall, WasmProgram } from "./program.ts";
+import { type Blas, blasImports } from "./blas.ts";
+import type { WasmCall, WasmProgram } from "./program.ts";
 import type { Kernel, ThreadPool } from "./threads.ts";
 
 /** A piece of the shared memory. */
@@ -71,14 +71,10 @@ export function prepare(plan: Plan, host: WasmHost): Executable {
   const jobs = steps.flatMap((step) => typeof step === "function" ? [] : step);
   const block = memory.malloc(4 * jobs.reduce((sum, { words }) => sum + words.length, 0));
   const patches = new Map<Base, { word: number; offset: number }[]>();
-  const calls = new Map<Job, { kernel: Kernel | HostKernel; args: number }>();
+  const calls = new Map<Job, { kernel: Kernel; args: number }>();
   let at = block / 4;
   for (const job of jobs) {
-    const { kernel } = job;
-    calls.set(job, {
-      kernel: typeof kernel === "function" ? kernel : module!.kernels[kernel]!,
-      args: 4 * at,
-    });
+    calls.set(job, { kernel: module!.kernels[job.kernel]!, args: 4 * at });
     for (const word of job.words) {
       if (typeof word === "number") memory.views().i32[at] = word;
       else {
@@ -113,8 +109,7 @@ export function prepare(plan: Plan, host: WasmHost): Executable {
       else {
         for (const job of run) {
           const { kernel, args } = calls.get(job)!;
-          if (typeof kernel === "function") kernel(args);
-          else pool.run(kernel, args, job.chunks);
+          pool.run(kernel, args, job.chunks);
         }
       }
       finished(step);
@@ -133,8 +128,8 @@ export function prepare(plan: Plan, host: WasmHost): Executable {
 }
 
 function planCompiler(plan: Plan, { memory, pool, blas }: WasmHost) {
-  const module = wasmModule();
-  const host = { threads: pool.threads, scratchBytes: pool.scratchBytes, blas };
+  const module = wasmModule(blas && blasImports);
+  const host = { threads: pool.threads, scratchBytes: pool.scratchBytes, blas: !!blas };
   const made = new Map<string, unknown>();
   const once: WasmProgram["once"] = (key, emit) => {
     if (!made.has(key)) made.set(key, emit(module));

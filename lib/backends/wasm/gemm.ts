@@ -1,9 +1,18 @@
 /**
- * Matrix multiplication C = A · B (or C += A · B) of any strides, over batches and threads.
+ * Matrix multiplication C = A · B (or C += A · B) of any strides, over batches and threads; blocks of
+ * C may come from a library.
  *
  * @module
  */
-import { type Expr, i32, type Local, type ModuleBuilder, type Operand } from "./assembler.ts";
+import {
+  type Expr,
+  i32,
+  type Local,
+  type ModuleBuilder,
+  type Operand,
+  select,
+} from "./assembler.ts";
+import { blasOrder, isForBlas } from "./blas.ts";
 import {
   at,
   emitDirectGemm,
@@ -68,7 +77,7 @@ export function leastCommonMultiple(a: number, b: number): number {
 }
 
 /** The kernels of `emitGemm`. */
-export type GemmKernel = "gemmPack" | "gemmBlocks" | "gemmDirect" | "gemmDot";
+export type GemmKernel = "gemmPack" | "gemmBlocks" | "gemmDirect" | "gemmDot" | "gemmBlas";
 
 /** How to do a product: the jobs to run in order, all with the same arguments. */
 export interface GemmPlan {
@@ -252,6 +261,29 @@ export function emitGemm(
     }));
   });
 
+  const { sgemm } = m.imports;
+  if (sgemm) {
+    blockKernel("gemmBlas", ({ f, args, a, b, c, column, rows, columns }) => {
+      const ordered = (row: Field, column: Field) => {
+        const [rowBytes, columnBytes] = [f.let(arg(args, row)), f.let(arg(args, column))];
+        const isPlain = f.let(i32.eq(columnBytes, 4));
+        const leading = i32.shrU(select(isPlain, rowBytes, columnBytes), 2);
+        return [
+          select(isPlain, i32.const(blasOrder.plain), i32.const(blasOrder.transposed)),
+          leading,
+        ] as const;
+      };
+      const [orderA, leadingA] = ordered("aRow", "aColumn");
+      const [orderB, leadingB] = ordered("bRow", "bColumn");
+      const from = at(b, column, arg(args, "bColumn"));
+      const leadingC = i32.shrU(arg(args, "cRow"), 2);
+      f.do(sgemm(
+        ...[orderA, orderB, rows, columns, arg(args, "k"), a, leadingA, from, leadingB],
+        ...[arg(args, "accumulate"), c, leadingC],
+      ));
+    });
+  }
+
   blockKernel("gemmDot", ({ f, args, a, b, c, column, rows, columns }) => {
     const bColumn = f.let(arg(args, "bColumn"));
     f.do(dot({
@@ -284,13 +316,17 @@ function packedAt(
  * Chooses how to do a product.
  *
  * @param shape sizes and strides
- * @param host the number of threads and the scratch space that each has
+ * @param host the number of threads, the scratch space that each has, and whether there is a library
  * @param granule blocks of columns begin at multiples of so many
  * @returns the plan
  */
 export function planGemm(
   shape: GemmShape,
-  { threads, scratchBytes }: { threads: number; scratchBytes: number },
+  { threads, scratchBytes, blas = false }: {
+    threads: number;
+    scratchBytes: number;
+    blas?: boolean;
+  },
   granule = 1,
 ): GemmPlan {
   const { m, n, k, a, b, c } = shape;
@@ -334,6 +370,15 @@ export function planGemm(
   };
   const columnStep = leastCommonMultiple(tileColumns, granule);
 
+  if (blas && isForBlas(shape)) {
+    // The library packs A and B anew for every block: these are few, and as square as can be.
+    const parts = Math.min(2 * threads / batches, m * n * k / 2 ** 20);
+    const rowParts = Math.min(Math.sqrt(parts * m / n), parts);
+    const rows = split(m, Math.round(rowParts), 16, m + 16);
+    const columnParts = Math.round(parts / Math.ceil(m / rows));
+    const columns = split(n, columnParts, leastCommonMultiple(16, granule), n + 16 * granule);
+    return plan("gemmBlas", rows, columns, 0);
+  }
   const isSmall = m * n * k * batches < 2 ** 18;
   const parts = isSmall ? 1 : Math.ceil(wanted / batches);
   if (m <= 4 && b.row === 1 && a.column === 1 && k >= 16) {

@@ -27,7 +27,7 @@ export interface GemmEpilogue {
  * @param name Shown in profiles.
  * @param shape Sizes and strides.
  * @param operands The addresses of the first elements.
- * @param end What follows on every finished block of C; a call on the host leaves it to the caller.
+ * @param end What follows on every finished block of C.
  */
 export function gemmCalls(
   program: WasmProgram,
@@ -38,10 +38,6 @@ export function gemmCalls(
 ): WasmCall[] {
   const { m, n, batch: [outer, inner] } = shape;
   if (m * n * outer * inner === 0) return [];
-  const library = program.blas?.(shape);
-  if (library) {
-    return [{ name, kernel: library, args: [operands.a, operands.b, operands.c], chunks: 1 }];
-  }
   const suffix = end ? emitWithEpilogue(program, end.epilogue) : "";
   emitPlain(program);
   const { words, workspaceBytes, jobs } = planGemm(shape, program, end?.epilogue.granule);

@@ -77,10 +77,12 @@ export function jobPrimitives(memory: WebAssembly.Memory): JobPrimitives {
   return instantiate(m.bytes(), memory) as unknown as JobPrimitives;
 }
 
-/** Compiles and instantiates a module at once. */
+/** Compiles and instantiates a module at once, with functions of the host if it imports any. */
 export function instantiate(
   bytes: Uint8Array<ArrayBuffer>,
   memory: WebAssembly.Memory,
+  functions: WebAssembly.ModuleImports = {},
 ): WebAssembly.Exports {
-  return new WebAssembly.Instance(new WebAssembly.Module(bytes), { env: { memory } }).exports;
+  return new WebAssembly.Instance(new WebAssembly.Module(bytes), { env: { ...functions, memory } })
+    .exports;
 }

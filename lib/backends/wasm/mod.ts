@@ -42,12 +42,12 @@ export function openWasm(
   { threads, blas, maximumBytes }: WasmOptions = {},
 ): Promise<Backend> {
   const memory = createMemory({ maximumBytes: Math.min(2 ** 32, byteBudget(maximumBytes)) });
-  const pool = createPool(memory, threads === undefined ? {} : { threads });
+  const library = openBlas(memory.memory, blas);
+  const pool = createPool(memory, { ...threads !== undefined && { threads }, blas: library });
   const counters = newCounters();
   const limits = { buffersPerKernel: 64, bytesPerBuffer: 2 ** 32 - 1 };
   const blocks = blockPool(memory, counters);
   const workspace = createWorkspace(blocks);
-  const library = openBlas(memory.memory, pool.threads, blas);
   const host = { memory, pool, workspace, counters, blas: library };
   return Promise.resolve({
     name: "wasm",

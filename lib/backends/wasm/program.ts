@@ -1,6 +1,5 @@
 /** What an op's `wasm` rule works with: the program under construction, and calls of its kernels. */
 import type { ModuleBuilder } from "./assembler.ts";
-import type { Blas } from "./blas.ts";
 
 /** One 32-bit word of a call's arguments: a number, or an address. */
 export type WasmArgument = number | {
@@ -11,15 +10,12 @@ export type WasmArgument = number | {
   readonly offset?: number;
 };
 
-/** A kernel that runs on the host, given the address of its words. */
-export type HostKernel = (args: number) => void;
-
 /** One job for the thread pool: an exported kernel, its arguments, and how many chunks it has. */
 export interface WasmCall {
   /** Shown in profiles. */
   readonly name: string;
-  /** The kernel's export, `(args, chunk, scratch) => void`, or a kernel on the host. */
-  readonly kernel: string | HostKernel;
+  /** The kernel's export, `(args, chunk, scratch) => void`. */
+  readonly kernel: string;
   /** The words at `args`. */
   readonly args: readonly WasmArgument[];
   readonly chunks: number;
@@ -32,8 +28,8 @@ export interface WasmProgram {
   readonly threads: number;
   /** The size of the scratch that every thread gives to its kernels. */
   readonly scratchBytes: number;
-  /** Products by a library of the system, if there is one. */
-  readonly blas?: Blas | undefined;
+  /** Whether a library of the system does large products: the module imports its `sgemm`. */
+  readonly blas?: boolean;
   /** Emits something into the module the first time that `key` is asked for. */
   once<T>(key: string, emit: (module: ModuleBuilder) => T): T;
   /**

@@ -14,6 +14,7 @@ import {
   Word,
 } from "./jobs.ts";
 import type { ModuleBuilder } from "./assembler.ts";
+import type { Blas } from "./blas.ts";
 import type { WasmMemory } from "./memory.ts";
 import type { WorkerStart } from "./worker.ts";
 
@@ -73,7 +74,8 @@ export function defaultThreads(): number {
  * Starts a pool. Workers come up by themselves; where they cannot, the pool is this thread alone.
  *
  * @param memory the memory that the kernels share
- * @param options `threads` with this one, by default `defaultThreads()`; `scratchBytes` for each
+ * @param options `threads` with this one, by default `defaultThreads()`; `scratchBytes` for each;
+ *   `blas`: a library whose functions modules may import
  * @returns the pool
  * @example
  * ```ts
@@ -96,9 +98,10 @@ export function defaultThreads(): number {
  */
 export function createPool(
   memory: WasmMemory,
-  { threads = defaultThreads(), scratchBytes = 2 ** 20 }: {
+  { threads = defaultThreads(), scratchBytes = 2 ** 20, blas }: {
     threads?: number;
     scratchBytes?: number;
+    blas?: Blas | undefined;
   } = {},
 ): ThreadPool {
   const control = memory.malloc(controlBytes);
@@ -109,7 +112,10 @@ export function createPool(
   const workers: Worker[] = [];
   const starts: Promise<void>[] = [];
   for (let i = 1; i < threads; i++) {
-    const start = { memory: memory.memory, control, scratch: memory.malloc(scratchBytes) };
+    const start = {
+      ...{ memory: memory.memory, control, scratch: memory.malloc(scratchBytes) },
+      blas: blas !== undefined,
+    };
     const worker = startWorker(start);
     if (worker === undefined) break;
     workers.push(worker.worker);
@@ -140,9 +146,11 @@ export function createPool(
       memory.views().u8.set(bytes, address);
       const kernels: Record<string, Kernel> = {};
       const module = { id: modules++, address, bytes: bytes.length, kernels };
-      Object.entries(instantiate(bytes, memory.memory)).forEach(([name, call], index) => {
-        kernels[name] = { name, module, index, call: call as KernelFunction };
-      });
+      Object.entries(instantiate(bytes, memory.memory, { ...blas })).forEach(
+        ([name, call], index) => {
+          kernels[name] = { name, module, index, call: call as KernelFunction };
+        },
+      );
       return module;
     },
     run({ name, module, index, call }, args, chunks) {

@@ -4,6 +4,7 @@
  *
  * @module
  */
+import { openBlas } from "./blas.ts";
 import { instantiate, jobPrimitives, type KernelFunction, spinTurns, Word } from "./jobs.ts";
 
 /** The message that starts a worker. */
@@ -13,6 +14,8 @@ export interface WorkerStart {
   readonly control: number;
   /** Address of this thread's scratch space. */
   readonly scratch: number;
+  /** Whether modules may import the functions of a library. */
+  readonly blas: boolean;
 }
 
 /** What this file uses of a worker's global scope. */
@@ -21,7 +24,11 @@ const scope = globalThis as unknown as {
   close(): void;
 };
 
-function work({ memory, control, scratch }: WorkerStart) {
+function work({ memory, control, scratch, blas }: WorkerStart) {
+  const library = blas ? openBlas(memory, "auto") : {};
+  if (!library) {
+    throw new Error("worker: expected OpenBLAS, as the main thread has, but found none");
+  }
   const words = new Int32Array(memory.buffer, control);
   const primitives = jobPrimitives(memory);
   const modules = new Map<number, KernelFunction[]>();
@@ -40,7 +47,7 @@ function work({ memory, control, scratch }: WorkerStart) {
       // The news that another thread has grown the memory may not have come here yet.
       if (start + length > memory.buffer.byteLength) memory.grow(0);
       const bytes = new Uint8Array(new Uint8Array(memory.buffer, start, length));
-      kernels = Object.values(instantiate(bytes, memory)) as KernelFunction[];
+      kernels = Object.values(instantiate(bytes, memory, { ...library })) as KernelFunction[];
       modules.set(id, kernels);
     }
     return kernels[index];
