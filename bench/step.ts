@@ -20,7 +20,7 @@ import {
   transpose,
   valueAndGrad,
 } from "../mod.ts";
-import { type Contestant, finished, onGpu, ownPeers, type Row, run } from "./harness.ts";
+import { type Contestant, finished, onGpu, type Row, run } from "./harness.ts";
 import { jaxStep } from "./peers/jax.ts";
 import { torch } from "./peers/torch.ts";
 import { initialValues, parameterShapes, randomIds, sizes } from "./transformer.ts";
@@ -110,7 +110,7 @@ export async function rows(): Promise<Row[]> {
     peers: [
       await torch({ case: "step", times: firstSteps }),
       ...onGpu() ? [] : [await torch({ case: "step", times: firstSteps }, { threads: 1 })],
-      ...await ownPeers(() => jaxStep(firstSteps)),
+      await jaxStep(firstSteps),
     ],
     tolerance: 1e-4,
   });

@@ -53,20 +53,12 @@ export async function torch(
   return `pytorch (${how})`;
 }
 
-/** Our environment without what the library sets for an OpenBLAS in this process. */
-function environment(): Record<string, string> {
-  const { OPENBLAS_THREAD_TIMEOUT: _, ...rest } = Deno.env.toObject();
-  return rest;
-}
-
 async function start(python: string, threads: number, device: string) {
   let process: Deno.ChildProcess;
   try {
     process = new Deno.Command(python, {
       args: [script, String(threads), device],
-      clearEnv: true,
       env: {
-        ...environment(),
         OPENBLAS_NUM_THREADS: String(threads),
         OMP_NUM_THREADS: String(threads),
         OMP_WAIT_POLICY: "passive",

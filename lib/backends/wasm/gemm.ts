@@ -371,8 +371,10 @@ export function planGemm(
   const columnStep = leastCommonMultiple(tileColumns, granule);
 
   if (blas && isForBlas(shape)) {
-    // The library packs A and B anew for every block: these are few, and as square as can be.
-    const parts = Math.min(2 * threads / batches, m * n * k / 2 ** 20);
+    // The library packs A and B anew for every block: these are few, as square as can be, and more
+    // than the threads only where they stay large.
+    const most = Math.min(2 * threads, Math.max(threads, m * n * batches / 2 ** 16));
+    const parts = Math.min(most / batches, m * n * k / 2 ** 20);
     const rowParts = Math.min(Math.sqrt(parts * m / n), parts);
     const rows = split(m, Math.round(rowParts), 16, m + 16);
     const columnParts = Math.round(parts / Math.ceil(m / rows));
