@@ -1,5 +1,4 @@
 /** A job of several processes on the calls of MPI: sums in the background, and values of any size and kind. */
-import { setImmediate } from "node:timers/promises";
 import type { Mpi } from "./mpi.ts";
 import type { OpenMpi } from "./open_mpi.ts";
 
@@ -39,6 +38,7 @@ export function connected(mpi: OpenMpi): Mpi {
   const drive = async () => {
     if (drives) return;
     drives = true;
+    const { setImmediate } = await import("node:timers/promises");
     for (; pending.size > 0; await setImmediate()) progress();
     drives = false;
   };

@@ -1,5 +1,4 @@
 // The SHA-256 digest of a file, to find out whether it is still as it was written.
-import { createHash } from "node:crypto";
 
 /** The size of a file, and the SHA-256 digest of its content in hexadecimal digits. */
 export interface FileDigest {
@@ -30,6 +29,7 @@ const pieceBytes = 2 ** 20;
  * ```
  */
 export async function digestFile(path: string): Promise<FileDigest> {
+  const { createHash } = await import("node:crypto");
   using file = await Deno.open(path, { read: true });
   const hash = createHash("sha256");
   const piece = new Uint8Array(pieceBytes);

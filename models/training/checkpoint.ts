@@ -1,5 +1,4 @@
 /** A checkpoint: a folder of safetensors files, one for each part of a training's state, and `checkpoint.json`. */
-import { createHash } from "node:crypto";
 import { z } from "npm:zod@4.6.7";
 import { writeFileAtomically, writeFolderAtomically } from "../../lib/formats/atomic_write.ts";
 import { digestFile } from "../../lib/formats/file_digest.ts";
@@ -143,7 +142,7 @@ export async function writeCheckpoint(
       files[file] = await digestFile(`${temporary}/${file}`);
     }
     const info = infoSchema.parse({ version: 1, ...progress, files });
-    const text = JSON.stringify({ ...info, sha256: digestOf(info) }, null, 2);
+    const text = JSON.stringify({ ...info, sha256: await digestOf(info) }, null, 2);
     await writeFileAtomically(`${temporary}/checkpoint.json`, `${text}\n`);
   });
 }
@@ -176,7 +175,7 @@ export async function readCheckpoint(folder: string): Promise<CheckpointInfo> {
     const { path, message } = error.issues[0]!;
     throw damaged(error, `${path.join(".")}: ${message}`);
   }
-  const found = digestOf(data);
+  const found = await digestOf(data);
   if (found === sha256) return data;
   throw damaged(undefined, `expected the SHA-256 digest ${sha256} but found ${found}`);
 }
@@ -230,6 +229,7 @@ export async function loadState<S extends object>(folder: string, template: S): 
   return Object.fromEntries(parts) as S;
 }
 
-function digestOf(info: CheckpointInfo): string {
+async function digestOf(info: CheckpointInfo): Promise<string> {
+  const { createHash } = await import("node:crypto");
   return createHash("sha256").update(JSON.stringify(info)).digest("hex");
 }

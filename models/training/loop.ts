@@ -1,5 +1,4 @@
 /** The training loop: steps, readings of the losses, checkpoints. It continues where its last checkpoint is. */
-import { setImmediate } from "node:timers/promises";
 import { NonFiniteError } from "../../lib/debug/nans.ts";
 import { alone, type Mpi } from "../../lib/distributed/mpi.ts";
 import { tuneKernels } from "../../lib/device.ts";
@@ -107,6 +106,7 @@ export async function train<P, Batch, Buffers = unknown>(
 ): Promise<P> {
   const { name, pictures, settings } = stage;
   const { steps, logEvery, checkpointEvery, skipLimit } = settings;
+  const { setImmediate } = await import("node:timers/promises");
   const names = metricNames(stage.losses, settings.precision);
   const makeStep = stepInParts(stage, sharedStep(mpi));
 

@@ -1,6 +1,4 @@
 /** Where a run was trained: one line of `sessions.jsonl` for each time that its training was started. */
-import os from "node:os";
-import process from "node:process";
 import { z } from "npm:zod@4.6.7";
 import { currentDevice } from "../../lib/device.ts";
 
@@ -25,6 +23,8 @@ export type Session = z.output<typeof sessionSchema>;
 /** Notes that a run is trained here and now, on the current device. */
 export async function addSession(folder: string): Promise<void> {
   const { name, description } = currentDevice();
+  const { default: os } = await import("node:os");
+  const { default: process } = await import("node:process");
   const { deno, node, v8 } = process.versions as Record<string, string | undefined>;
   const session: Session = {
     time: Date.now() / 1000,

@@ -1,5 +1,4 @@
 /** From the rows of a history of metrics to a line of the log. */
-import process from "node:process";
 import { currentDevice } from "../../lib/device.ts";
 import type { Stage } from "./loop.ts";
 import type { Metrics } from "./metrics.ts";
@@ -43,7 +42,7 @@ export function summarize(
     [rate.name]: round(rate.perStep * 1000 / ms),
     ms: round(ms),
     deviceBytes: currentDevice().counters.bytesLive,
-    hostBytes: process.memoryUsage().rss,
+    hostBytes: Deno.memoryUsage().rss,
     time: Math.round(Date.now()) / 1000,
   } as Metrics;
 }
