@@ -140,9 +140,13 @@ function charts({ tokens, results }: Study): string[] {
       x: { label: "order of sampling" },
       y: { label: "FID" },
       groups: [...OTHER_ORDERS],
-      series: ["raster-N-cosine", "fixed-random-16-random", "random-16-random"].map((recipe) => ({
-        name: recipe,
-        values: OTHER_ORDERS.map((order) => measured(recipe, `${order}-${few}-cosine`)),
+      series: [
+        ["raster, N sets", "raster-N-cosine"],
+        ["fixed-random, 16", "fixed-random-16-random"],
+        ["random, 16", "random-16-random"],
+      ].map(([name, recipe]) => ({
+        name: name!,
+        values: OTHER_ORDERS.map((order) => measured(recipe!, `${order}-${few}-cosine`)),
       })),
     }),
     drawChart({
