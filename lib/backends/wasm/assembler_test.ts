@@ -101,3 +101,21 @@ Deno.test("an operand of another type is an error, and the host's features are f
   );
   assertEquals(typeof hasRelaxedSimd, "boolean");
 });
+
+Deno.test("functions of the host are called by name, and keep the module's own apart", () => {
+  const m = wasmModule({ first: ["i32"], second: ["i32", "i32"] });
+  const twice = m.func({ params: ["i32"], result: "i32" }, (_, x) => i32.mul(x, 2));
+  m.func({ params: ["i32"], export: "run" }, (f, x) => {
+    f.do(m.imports.second!(twice(x), 5));
+    f.do(m.imports.first!(x));
+  });
+  const memory = new WebAssembly.Memory({ initial: 1, maximum: 65536, shared: true });
+  const called: number[][] = [];
+  const first = (...x: number[]) => void called.push([1, ...x]);
+  const second = (...x: number[]) => void called.push([2, ...x]);
+  const { exports } = new WebAssembly.Instance(new WebAssembly.Module(m.bytes()), {
+    env: { memory, first, second },
+  });
+  (exports.run as (x: number) => void)(7);
+  assertEquals(called, [[2, 14, 5], [1, 7]]);
+});
