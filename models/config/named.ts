@@ -14,6 +14,7 @@ export const namedConfigs = {
       steps: 300, // the squared error is then 0.03 on a range of 2, strokes are clean
       batchSize: 64,
       learningRate: 2e-3,
+      clip: 0.5,
     },
     model: {
       dim: 96,
@@ -34,6 +35,7 @@ export const namedConfigs = {
       learningRate: 2e-3, // a small model bears more than the 1e-4 of the paper's
       schedule: "cosine",
       warmup: 50,
+      clip: 0.5, // 1.69 nats at the end instead of 2.15 with 1, in both trainings
       checkpointEvery: 200,
       sampleEvery: 200,
     },
@@ -101,7 +103,7 @@ export const namedConfigs = {
       encoderChannels: [32, 64], // 28×28 pixels to 7×7 tokens
       scales: [1, 2, 4, 7], // 70 tokens in all
     },
-    tokenizerTraining: { steps: 400, batchSize: 64, learningRate: 2e-3 },
+    tokenizerTraining: { steps: 400, batchSize: 64, learningRate: 2e-3, clip: 0.5 },
     model: {
       dim: 96,
       heads: 4,
@@ -118,6 +120,7 @@ export const namedConfigs = {
       learningRate: 2e-3,
       schedule: "cosine",
       warmup: 50,
+      clip: 0.5, // as in `mnist`
       checkpointEvery: 200,
     },
     sampling: { guidance: 2, temperature: 0.9 },
@@ -155,6 +158,7 @@ export const namedConfigs = {
       learningRate: 2e-3,
       schedule: "cosine",
       warmup: 50,
+      clip: 0.5, // as in `mnist`
       checkpointEvery: 200,
     },
     sampling: { steps: 16, noiseSteps: 25, guidance: 2, temperature: 0.9 },
@@ -163,7 +167,7 @@ export const namedConfigs = {
   "mnist-ar": {
     data: { source: "mnist" },
     tokenizer: { codes: 128, encoderChannels: [32, 64] }, // as in `mnist`
-    tokenizerTraining: { steps: 300, batchSize: 64, learningRate: 2e-3 },
+    tokenizerTraining: { steps: 300, batchSize: 64, learningRate: 2e-3, clip: 0.5 },
     model: {
       kind: "llamagen-gpt",
       dim: 96,
@@ -179,6 +183,7 @@ export const namedConfigs = {
       learningRate: 2e-3,
       schedule: "cosine",
       warmup: 50,
+      clip: 0.5,
       checkpointEvery: 200,
     },
     sampling: { guidance: 1.5, temperature: 0.9 },
