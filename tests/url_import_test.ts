@@ -58,3 +58,22 @@ testOnDevices(
   },
   devices.filter((name) => name !== "reference"),
 );
+
+Deno.test("what mod.ts reaches imports Node's modules where they are used only, as browsers need", async () => {
+  const { code, stdout, stderr } = await new Deno.Command(Deno.execPath(), {
+    args: ["info", "--json", new URL("../mod.ts", import.meta.url).href],
+  }).output();
+  assert(code === 0, new TextDecoder().decode(stderr));
+  interface Module {
+    readonly specifier: string;
+    readonly dependencies?: readonly { readonly specifier: string; readonly isDynamic?: boolean }[];
+  }
+  const { modules } = JSON.parse(new TextDecoder().decode(stdout)) as { modules: Module[] };
+  const imports = modules.flatMap(({ specifier: from, dependencies = [] }) =>
+    dependencies.filter(({ isDynamic }) => !isDynamic).map(({ specifier }) =>
+      `${specifier} in ${from}`
+    )
+  );
+  assert(imports.some((line) => line.startsWith("./")));
+  assertEquals(imports.filter((line) => !/^(npm:|\.)/.test(line)), []);
+});
