@@ -19,7 +19,7 @@ export interface NamedBinding {
  */
 export function isVectors({ shape, strides, offset }: View, axis: number): boolean {
   const wholes = [offset, shape[axis]!, ...strides.filter((_, i) => i !== axis && shape[i] !== 1)];
-  return strides[axis] === 1 && wholes.every((x) => x % 4 === 0);
+  return strides[axis] === 1 && wholes.every((x) => x % 4 === 0) && !shape.includes(0);
 }
 
 /** Storage arrays for some bindings, in order. */
