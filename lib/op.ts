@@ -125,11 +125,10 @@ export interface KernelRule {
   readonly acceptsViews?: boolean;
   /**
    * The backends on which the kernel does elementwise work on output 0 itself (`spec.epilogue`), and
-   * what that may read of output 0: the element at hand only, so many neighbors that its columns are
-   * taken in, or all of its row. A kernel that says nothing is followed by a kernel of its own for
-   * that.
+   * what that may read of output 0: so many neighbors that its columns are taken in, or all of its
+   * row. A kernel that says nothing is followed by a kernel of its own for that.
    */
-  readonly epilogue?: { readonly [backend in "webgpu" | "wasm"]?: "element" | number | "row" };
+  readonly epilogue?: { readonly [backend in "webgpu" | "wasm"]?: number | "row" };
   /** Output 0 takes over the buffer of this input and the kernel updates it in place. */
   readonly inPlace?: number;
   /**

@@ -76,9 +76,9 @@ export function fuseEpilogues(graph: Canonical, fused: Fused, limits: EpilogueLi
 }
 
 /** Whether a part reads no more of the matrix than a kernel has at hand. */
-function isWithin({ span, start }: EpiloguePart, reach: "element" | number | "row", width: number) {
+function isWithin({ span, start }: EpiloguePart, reach: number | "row", width: number) {
   if (span === 1 || reach === "row") return true;
-  return reach !== "element" && reach % span === 0 && start % reach === 0 && width % reach === 0;
+  return reach % span === 0 && start % reach === 0 && width % reach === 0;
 }
 
 /** Who reads each value that has a buffer, in the order of the program. */

@@ -42,7 +42,7 @@ const attentionOp: Op = {
   run: {
     kind: "kernel",
     acceptsViews: true,
-    epilogue: { wasm: "element" },
+    epilogue: { wasm: "row" },
     cpu: attentionCpu,
     wasm: attentionWasm,
     wgsl: attentionWgsl,

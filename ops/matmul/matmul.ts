@@ -32,7 +32,7 @@ const matmulOp: Op = {
   run: {
     kind: "kernel",
     acceptsViews: true,
-    epilogue: { wasm: "element", webgpu: 4 },
+    epilogue: { wasm: "row", webgpu: 4 },
     cpu,
     wasm: matmulWasm,
     wgsl: matmulWgsl,

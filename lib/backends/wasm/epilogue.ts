@@ -103,6 +103,7 @@ function emitPart(
   const { rows, columns, stores } = part;
   const kernel = loopsOf(part);
   const sizes = [...rows, ...columns];
+  const inner = sizeOf(columns.slice(1));
   const columnVariables = columns.map((_, i) => rows.length + i);
   const vector = columnVariables.toReversed().reduce((best, variable) =>
     costAlong(kernel, variable) < costAlong(kernel, best) ? variable : best
@@ -146,11 +147,12 @@ function emitPart(
     along(Array.from({ length: count }, (_, index) => ({ index, lanes: 4 })));
   const isLight = weightOf(stores.map(({ value }) => value)) < 24;
   const pair = isLight ? vectors(2) : undefined, one = vectors(1);
-  const isEven = sizes[vector]! % 4 === 0 && part.start % 4 === 0;
+  // Where the first axis has others in it, a block has any number of its elements.
+  const isEven = sizes[vector]! % 4 === 0 && part.start % 4 === 0 &&
+    (vector !== rows.length || inner === 1);
   const lane = isEven ? undefined : along([{ index: 0, lanes: 1 }]);
 
   emitScope(root);
-  const inner = sizeOf(columns.slice(1));
   const range = (variable: number): [Expr<"i32">, Expr<"i32">] =>
     variable !== rows.length
       ? [i32.const(0), i32.const(sizes[variable]!)]
