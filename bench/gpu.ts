@@ -45,15 +45,25 @@ const gigaflopsPerTurn = 500;
 const callsFor = (gigaflops: number) =>
   Math.max(1, Math.min(mostCalls, Math.round(gigaflopsPerTurn / gigaflops)));
 
+/** How often each contestant is timed, and how often it runs before that. */
+type Turns = readonly [repetitions: number, warmUps: number];
+
 /** Something to measure: the name and unit of its first row, and how to get its rows. */
 interface Plan {
   readonly name: string;
   readonly unit: string;
-  rows(name: string): Promise<Row[]>;
+  readonly turns?: Turns;
+  rows(name: string, turns: Turns): Promise<Row[]>;
 }
 
+const usualTurns: Turns = [20, 5];
+/** Images take long. */
+const fewTurns: Turns = [20, 2];
+/** For seeing that it runs. */
+const smokeTurns: Turns = [2, 1];
+
 /** A square product. */
-export async function productRows(name: string, size: number, dtype: "f32" | "f16") {
+async function productRows(name: string, turns: Turns, size: number, dtype: "f32" | "f16") {
   const work = 2 * size ** 3 / 1e9, calls = callsFor(work);
   const peers = dtype === "f32"
     ? [
@@ -70,12 +80,13 @@ export async function productRows(name: string, size: number, dtype: "f32" | "f1
     ours: gemm(size, dtype, calls),
     peers,
     tolerance: dtype === "f32" ? 1e-4 : 1e-2,
-  }, 20);
+  }, ...turns);
 }
 
 /** Attention with its gradients, where rows of 16 sets see their own and those before. */
-export async function attentionRows(
+async function attentionRows(
   name: string,
+  turns: Turns,
   [batch, heads, tokens, width]: readonly [number, number, number, number],
 ) {
   const { decoder } = visibleCounts(new Array<number>(16).fill(tokens / 16));
@@ -109,11 +120,11 @@ export async function attentionRows(
       await torch({ ...given, dtype: "bfloat16" }, { calls, tolerance: onlyTimed }),
     ],
     tolerance: 1e-3,
-  }, 20);
+  }, ...turns);
 }
 
 /** A training step, what it asks of the queue, and the most memory that was in use. */
-export async function trainingRows(name: string, model: FmtConfig, batchSize: number) {
+async function trainingRows(name: string, turns: Turns, model: FmtConfig, batchSize: number) {
   const stage = fmtStage(model, "random-16-random", batchSize);
   const params = decidedParameters(model);
   const weights = await Deno.makeTempFile({ suffix: ".safetensors" });
@@ -133,7 +144,7 @@ export async function trainingRows(name: string, model: FmtConfig, batchSize: nu
     ours: contestant,
     peers,
     tolerance: 1e-3,
-  }, 20);
+  }, ...turns);
   const { counters } = currentDevice();
   const before = { ...counters };
   await contestant.run();
@@ -148,7 +159,7 @@ export async function trainingRows(name: string, model: FmtConfig, batchSize: nu
 }
 
 /** Guided sampling of one image, with a cache beside PyTorch's and beside ourselves without. */
-export async function samplingRows(name: string, model: FmtConfig, steps: number) {
+async function samplingRows(name: string, turns: Turns, model: FmtConfig, steps: number) {
   const params = decidedParameters(model);
   const weights = await Deno.makeTempFile({ suffix: ".safetensors" });
   const options = greedy(model, steps, 1);
@@ -158,18 +169,14 @@ export async function samplingRows(name: string, model: FmtConfig, steps: number
     await torch({ ...given, dtype: "bfloat16" }, { tolerance: onlyTimed }),
   ];
   await Deno.remove(weights);
-  const rows = await run(
-    {
-      bench: "gpu",
-      case: name,
-      unit: "ms",
-      ours: sampler(model, params, options),
-      peers,
-      tolerance: onlyTimed,
-    },
-    20,
-    2,
-  );
+  const rows = await run({
+    bench: "gpu",
+    case: name,
+    unit: "ms",
+    ours: sampler(model, params, options),
+    peers,
+    tolerance: onlyTimed,
+  }, ...turns);
   const own = measurement("gpu", name, "ms", rows[0]!.ours);
   const uncached = await withoutCache(model, params, options);
   return [...rows, comparison(own, "ourselves without a cache", uncached)];
@@ -184,24 +191,25 @@ const plans: readonly Plan[] = [
     (["f32", "f16"] as const satisfies DType[]).map((dtype): Plan => ({
       name: `product of ${size}, ${dtype}`,
       unit: "GFLOP/s",
-      rows: (name) => productRows(name, size, dtype),
+      rows: (...to) => productRows(...to, size, dtype),
     }))
   ),
   ...[[16, 256], [4, 1024], [1, 4096]].map(([batch, tokens]): Plan => ({
     name: `attention and gradients, ${batch} × 12 heads, ${tokens} tokens`,
     unit: "ms",
-    rows: (name) => attentionRows(name, [batch!, 12, tokens!, 64]),
+    rows: (...to) => attentionRows(...to, [batch!, 12, tokens!, 64]),
   })),
   ...[16, 64].map((batchSize): Plan => ({
     name: `FMT-B training step, batch ${batchSize}`,
     unit: "ms",
-    rows: (name) => trainingRows(name, preset("FMT-B"), batchSize),
+    rows: (...to) => trainingRows(...to, preset("FMT-B"), batchSize),
   })),
   ...(["FMT-L", "FMT-XL"] as const).flatMap((model) =>
     [[16, 64], [16, 16], [64, 64]].map(([side, steps]): Plan => ({
       name: `${model} sampling, ${side! * side!} tokens, ${steps} steps, guidance`,
       unit: "ms",
-      rows: (name) => samplingRows(name, preset(model, side), steps!),
+      turns: fewTurns,
+      rows: (...to) => samplingRows(...to, preset(model, side), steps!),
     }))
   ),
 ];
@@ -217,15 +225,15 @@ const smokePlans: readonly Plan[] = [
   ...(["f32", "f16"] as const).map((dtype): Plan => ({
     name: `product of 64, ${dtype}`,
     unit: "GFLOP/s",
-    rows: (name) => productRows(name, 64, dtype),
+    rows: (...to) => productRows(...to, 64, dtype),
   })),
   {
     name: "attention and gradients, 1 × 2 heads, 64 tokens",
     unit: "ms",
-    rows: (name) => attentionRows(name, [1, 2, 64, 8]),
+    rows: (...to) => attentionRows(...to, [1, 2, 64, 8]),
   },
-  { name: "tiny training step", unit: "ms", rows: (name) => trainingRows(name, tiny, 2) },
-  { name: "tiny sampling", unit: "ms", rows: (name) => samplingRows(name, tiny, 4) },
+  { name: "tiny training step", unit: "ms", rows: (...to) => trainingRows(...to, tiny, 2) },
+  { name: "tiny sampling", unit: "ms", rows: (...to) => samplingRows(...to, tiny, 4) },
 ];
 
 /**
@@ -236,10 +244,11 @@ const smokePlans: readonly Plan[] = [
 export async function rows({ smoke }: { smoke: boolean }): Promise<Row[]> {
   const all: Row[] = [];
   const runs = smoke ? currentDevice().name === "webgpu" : onGpu();
-  for (const { name, unit, rows } of smoke ? smokePlans : plans) {
+  for (const { name, unit, rows, turns = usualTurns } of smoke ? smokePlans : plans) {
+    if (runs) console.error(`${(performance.now() / 1000).toFixed()} s: ${name}`);
     all.push(
       ...runs
-        ? await rows(name)
+        ? await rows(name, smoke ? smokeTurns : turns)
         : [{ ...measurement("gpu", `${name} (not measured)`, unit, null), device: "webgpu" }],
     );
   }
