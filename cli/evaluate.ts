@@ -88,7 +88,9 @@ async function evaluateReconstructions(path: string, options: EvaluateOptions): 
       ...settingsOf(options, progress),
     })
   );
-  const result = { ...quality, ...(vocabulary ? { codes: { vocabulary, ...useOf(uses) } } : {}) };
+  const ofRanks = openMpi().gather([...uses]);
+  const all = uses.map((_, code) => ofRanks.reduce((sum, own) => sum + own[code]!, 0));
+  const result = { ...quality, ...(vocabulary ? { codes: { vocabulary, ...useOf(all) } } : {}) };
   console.log(options.json ? JSON.stringify(result, null, 2) : describeReconstructions(result));
 }
 

@@ -3,6 +3,16 @@ import { assert, assertEquals, assertMatch } from "@std/assert";
 import { join } from "@std/path";
 import { readSafetensors } from "../lib/formats/safetensors.ts";
 import { writePng } from "../lib/formats/png.ts";
+import { closeDevices, openDevice } from "../lib/device.ts";
+import { generateShapes } from "../models/data/shapes.ts";
+import {
+  classifier,
+  classifierParameters,
+  saveClassifier,
+} from "../models/evaluation/classifier.ts";
+import { datasetImages, writeImages } from "../models/evaluation/images.ts";
+import { createParameters } from "../models/layers/parameter.ts";
+import { key } from "../ops/random.ts";
 import { hasMpi, inFolder, run, runRanks } from "./command_line.ts";
 
 /** Dropout, class dropout and random sets are on; 12 images can be cut for 1, 2 and 3 ranks. */
@@ -125,6 +135,38 @@ Deno.test({
         assertEquals(code, 0, err);
       }
       assertEquals(await Deno.readFile(codes(3)), await Deno.readFile(codes(1)));
+    }),
+});
+
+Deno.test({
+  name: "ranks measure samples and reconstructions as one does",
+  ignore: !hasMpi,
+  fn: () =>
+    inFolder(async (folder) => {
+      await openDevice("wasm");
+      const [a, b] = [30, 21].map((count, seed) => {
+        return datasetImages(generateShapes({ count, size: 8, classes: 3, seed }));
+      });
+      const [samples, reference] = [join(folder, "a.npz"), join(folder, "b.npz")];
+      await writeImages(samples, a!);
+      await writeImages(reference, b!);
+      const model = classifier({ height: 8, width: 8, classes: 3, channels: 2, features: 4 });
+      const features = join(folder, "classifier.safetensors");
+      await saveClassifier(features, model, createParameters(classifierParameters(model), key(1)));
+      closeDevices();
+      const vq = new URL("fixtures/llamagen_vq/weights.safetensors", import.meta.url).pathname;
+      for (const what of [[samples], [vq, "--reconstruction"]]) {
+        const options = ["--reference", reference, "--features", features, "--batch", "4"];
+        const measured = async (ranks: number) => {
+          const args = ["evaluate", ...what, ...options, "--json"];
+          const { code, out, err } = await runRanks(ranks, args);
+          assertEquals(code, 0, err);
+          return JSON.parse(out);
+        };
+        const alone = await measured(1);
+        assert(alone.fid > 0 && (alone.codes?.used ?? alone.recall) > 0, JSON.stringify(alone));
+        assertEquals(await measured(2), alone);
+      }
     }),
 });
 

@@ -17,6 +17,7 @@ import {
 import { type DeviceChoice, openDevice } from "../device.ts";
 import { type Tensor, tensor } from "../tensor.ts";
 import { treeEntries } from "../tree.ts";
+import { inTurn } from "./in_turn.ts";
 import { type Mpi, openMpi } from "./mpi.ts";
 import { startOpenMpi } from "./open_mpi.ts";
 import { overlappedSums } from "./overlap.ts";
@@ -82,6 +83,8 @@ async function calls(mpi: Mpi): Promise<unknown> {
   const gathered = mpi.gather({ rank, text: "é".repeat(rank) });
   const started = [0, 1, 5_000_000].map((length) => new Float32Array(length).fill(rank));
   await Promise.all(started.map((elements) => mpi.startAllreduce(elements, "mean")));
+  const named = (item: number) => Promise.resolve({ rank, values: Float64Array.of(item, 1 / 0) });
+  const turns = await Array.fromAsync(inTurn([3, 4, 5], named, mpi));
   return {
     sum: [...shared],
     mean: [large[0], large.at(-1)],
@@ -89,6 +92,7 @@ async function calls(mpi: Mpi): Promise<unknown> {
     gathered,
     shared: mpi.share({ rank }, 1),
     started: [started[1]![0], started[2]![0], started[2]!.at(-1)],
+    turns: turns.map((turn) => [turn.rank, ...Array.from(turn.values, String)]),
   };
 }
 

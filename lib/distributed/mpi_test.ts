@@ -70,6 +70,7 @@ Deno.test({
       gathered: [{ rank: 0, text: "" }, { rank: 1, text: "é" }],
       shared: { rank: 1 },
       started: [0.5, 0.5, 0.5],
+      turns: [[0, "3", "Infinity"], [1, "4", "Infinity"], [0, "5", "Infinity"]],
     };
     assertEquals(results, [expected, expected]);
   },

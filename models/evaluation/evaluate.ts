@@ -1,10 +1,10 @@
 /** Evaluation of samples against reference images, by the measures of ADM's suite. */
 import { ensureDevice } from "../../lib/device.ts";
+import { inTurn } from "../../lib/distributed/in_turn.ts";
 import { alone, type Mpi } from "../../lib/distributed/mpi.ts";
 import { openNpz, writeNpz } from "../../lib/formats/npz.ts";
 import type { FeatureExtractor } from "./features.ts";
-import { featuresOf } from "./features_in_turn.ts";
-import { type FolderOptions, type ImageSet, openImages } from "./images.ts";
+import { type FolderOptions, type ImageSet, openImages, type Pixels } from "./images.ts";
 import { addProbabilities, inceptionScore, noScore, type ScoreSums } from "./inception_score.ts";
 import { type FeatureRows, precisionAndRecall } from "./precision_recall.ts";
 import {
@@ -107,7 +107,7 @@ interface Described {
  */
 export async function evaluate(options: EvaluateOptions): Promise<Evaluation> {
   await ensureDevice();
-  const { features, neighbors = 3, onProgress } = options;
+  const { features, mpi, neighbors = 3, onProgress } = options;
   const samples = await describeImages(
     await openImages(options.samples, options),
     options,
@@ -121,6 +121,7 @@ export async function evaluate(options: EvaluateOptions): Promise<Evaluation> {
   );
   const shares = reference && await precisionAndRecall(reference.rows, samples.rows, {
     neighbors,
+    mpi,
     onProgress: (done, total) => onProgress?.({ stage: "precision and recall", done, total }),
   });
   onProgress?.({ stage: "distances", done: 0, total: 2 });
@@ -150,7 +151,11 @@ async function describeImages(
 ): Promise<Described> {
   let described: Described | undefined;
   let done = 0;
-  for await (const batch of featuresOf(images.batches(batchSize), features, mpi)) {
+  const extract = async (batch: Pixels) => ({
+    count: batch.count,
+    ...await features.extract(batch),
+  });
+  for await (const batch of inTurn(images.batches(batchSize), extract, mpi)) {
     const { pooled, spatial, probabilities } = batch;
     const size = pooled.length / batch.count;
     described ??= {

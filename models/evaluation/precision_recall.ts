@@ -1,5 +1,7 @@
 /** Precision and recall of samples by the neighborhoods of features, block by block on the device. */
 import { ensureDevice } from "../../lib/device.ts";
+import { inTurn } from "../../lib/distributed/in_turn.ts";
+import { alone, type Mpi } from "../../lib/distributed/mpi.ts";
 import { type Tensor, tensor } from "../../lib/tensor.ts";
 import { jit } from "../../lib/transforms/jit.ts";
 import { add, mul, sub } from "../../ops/arithmetic.ts";
@@ -29,6 +31,8 @@ export interface NeighborOptions {
   readonly neighbors?: number;
   /** Points in a block; a block of distances has the square of it (default 4096). */
   readonly block?: number;
+  /** The processes that share the pairs of blocks, all of which call this; by default this one alone. */
+  readonly mpi?: Mpi;
   /** Told after each pair of blocks. */
   onProgress?(done: number, total: number): void;
 }
@@ -56,8 +60,8 @@ const leastDistances = jit(function leastDistances(a: Tensor, b: Tensor, count: 
 });
 
 /** Whether each row of `a` lies in a neighborhood of `b`, and each of `b` in one of `a`. */
-const memberships = jit(
-  function memberships(a: Tensor, radiiA: Tensor, b: Tensor, radiiB: Tensor): [Tensor, Tensor] {
+const areMembers = jit(
+  function areMembers(a: Tensor, radiiA: Tensor, b: Tensor, radiiB: Tensor): [Tensor, Tensor] {
     const distances = squaredDistances(a, b);
     return [
       any(lessEqual(distances, radiiB), { axes: 1 }),
@@ -76,7 +80,7 @@ const memberships = jit(
  *
  * @param reference Features of reference images, more than k of them.
  * @param samples Features of samples, more than k of them.
- * @param options `neighbors`, `block`, `onProgress`.
+ * @param options `neighbors`, `block`, `mpi`, `onProgress`.
  * @returns Both shares, in 0..1.
  * @throws {TypeError} If the features differ in length.
  * @throws {RangeError} If a set has no more than k points.
@@ -99,7 +103,7 @@ export async function precisionAndRecall(
   samples: FeatureRows,
   options: NeighborOptions = {},
 ): Promise<{ precision: number; recall: number }> {
-  const { neighbors = 3, block = 4096, onProgress } = options;
+  const { neighbors = 3, block = 4096, mpi = alone, onProgress } = options;
   for (const [name, value] of Object.entries({ neighbors, block })) {
     if (Number.isInteger(value) && value >= 1) continue;
     throw new RangeError(
@@ -117,22 +121,30 @@ export async function precisionAndRecall(
   const total = points.length ** 2 + others.length ** 2 + points.length * others.length;
   let done = 0;
   const step = () => onProgress?.(++done, total);
-  const pointRadii = await radii("reference", points, neighbors, step);
-  const otherRadii = await radii("samples", others, neighbors, step);
+  const pointRadii = await radii("reference", points, { neighbors, mpi, step });
+  const otherRadii = await radii("samples", others, { neighbors, mpi, step });
 
   const covered = points.map(({ shape }) => new Uint8Array(shape[0]!));
   const real = others.map(({ shape }) => new Uint8Array(shape[0]!));
-  for (const [i, a] of points.entries()) {
-    for (const [j, b] of others.entries()) {
-      const found = memberships(a, pointRadii[i]!, b, otherRadii[j]!);
-      const [inA, inB] = await Promise.all(found.map((x) => x.data()));
-      for (const x of found) x.dispose();
-      inA!.forEach((inside, row) => covered[i]![row]! |= inside);
-      inB!.forEach((inside, row) => real[j]![row]! |= inside);
-      step();
-    }
+  const memberships = async ([i, j]: Pair) => {
+    const found = areMembers(points[i]!, pointRadii[i]!, others[j]!, otherRadii[j]!);
+    const [inA, inB] = await Promise.all(found.map((x) => x.data()));
+    for (const x of found) x.dispose();
+    return { i, j, inA: inA!, inB: inB! };
+  };
+  for await (const { i, j, inA, inB } of inTurn(pairs(points, others), memberships, mpi)) {
+    inA.forEach((inside, row) => covered[i]![row]! |= inside);
+    inB.forEach((inside, row) => real[j]![row]! |= inside);
+    step();
   }
   return { precision: shareOf(real), recall: shareOf(covered) };
+}
+
+/** Places in two lists. */
+type Pair = readonly [i: number, j: number];
+
+function pairs(a: readonly unknown[], b: readonly unknown[]): Pair[] {
+  return a.flatMap((_, i) => b.map((_, j): Pair => [i, j]));
 }
 
 /** Features as tensors of at most `block` rows. */
@@ -149,8 +161,7 @@ function blocksOf({ size, data }: FeatureRows, block: number): Tensor[] {
 async function radii(
   name: string,
   blocks: readonly Tensor[],
-  neighbors: number,
-  step: () => void,
+  { neighbors, mpi, step }: { neighbors: number; mpi: Mpi; step: () => void },
 ): Promise<Tensor[]> {
   const count = blocks.reduce((total, { shape }) => total + shape[0]!, 0);
   if (count <= neighbors) {
@@ -158,24 +169,25 @@ async function radii(
       `precisionAndRecall: expected more than ${neighbors} ${name} but found ${count}`,
     );
   }
-  const result: Tensor[] = [];
-  for (const a of blocks) {
-    const nearest = Array.from({ length: a.shape[0]! }, () => [] as number[]);
-    for (const b of blocks) {
-      const kept = Math.min(neighbors + 1, b.shape[0]!); // with the point itself, at distance 0
-      const least = leastDistances(a, b, kept);
-      const distances = await least.data();
-      least.dispose();
-      nearest.forEach((known, row) =>
-        known.push(...distances.subarray(row * kept, (row + 1) * kept))
-      );
-      step();
-    }
-    result.push(
-      tensor(Float32Array.from(nearest, (known) => known.sort((x, y) => x - y)[neighbors]!)),
+  const least = async ([i, j]: Pair) => {
+    const kept = Math.min(neighbors + 1, blocks[j]!.shape[0]!); // with the point itself, at distance 0
+    const found = leastDistances(blocks[i]!, blocks[j]!, kept);
+    const distances = await found.data();
+    found.dispose();
+    return { i, kept, distances };
+  };
+  const nearest = blocks.map(({ shape }) =>
+    Array.from({ length: shape[0]! }, () => [] as number[])
+  );
+  for await (const { i, kept, distances } of inTurn(pairs(blocks, blocks), least, mpi)) {
+    nearest[i]!.forEach((known, row) =>
+      known.push(...distances.subarray(row * kept, (row + 1) * kept))
     );
+    step();
   }
-  return result;
+  return nearest.map((ofBlock) =>
+    tensor(Float32Array.from(ofBlock, (known) => known.sort((x, y) => x - y)[neighbors]!))
+  );
 }
 
 function shareOf(flags: readonly Uint8Array[]): number {

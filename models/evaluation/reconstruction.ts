@@ -1,4 +1,6 @@
 /** How well a tokenizer gives images back: PSNR, SSIM, and rFID by way of `evaluate`. */
+import { inTurn } from "../../lib/distributed/in_turn.ts";
+import { alone } from "../../lib/distributed/mpi.ts";
 import { evaluate, type EvaluateOptions, type Evaluation } from "./evaluate.ts";
 import { type ImageSet, openImages, type Pixels } from "./images.ts";
 import { ssim } from "./ssim.ts";
@@ -44,7 +46,7 @@ export interface ReconstructionQuality extends Evaluation {
  * rFID, of reconstructions against the very images that they are of.
  *
  * @param options `originals`: a folder, a `.npz` file or a set of images; `reconstruct`: encodes and
- * decodes a batch, to images of the same size; the rest as in `evaluate`.
+ * decodes a batch, to images of the same size, in one of the processes that share the work; the rest as in `evaluate`.
  * @returns The measures.
  *
  * @example
@@ -72,20 +74,27 @@ export async function evaluateReconstruction(
     & Omit<EvaluateOptions, "samples" | "reference">,
 ): Promise<ReconstructionQuality> {
   const reference = await openImages(originals, options);
+  const compare = async (batch: Pixels) => {
+    const data = await reconstruct(batch);
+    const { count, height, width } = batch, length = data.length / count;
+    const measures = Array.from({ length: count }, (_, i) => {
+      const [a, b] = [batch.data, data].map((all) => all.subarray(i * length, (i + 1) * length));
+      return { psnr: psnr(a!, b!), ssim: ssim(a!, b!, { height, width, channels: 3 }) };
+    });
+    return { images: { ...batch, data }, measures };
+  };
   let ratios = 0, similarities = 0;
   const samples: ImageSet = {
     name: `reconstructions of ${reference.name}`,
     count: reference.count,
     async *batches(size) {
-      for await (const batch of reference.batches(size)) {
-        const data = await reconstruct(batch);
-        const { height, width } = batch, length = data.length / batch.count;
-        for (let at = 0; at < data.length; at += length) {
-          const [a, b] = [batch.data, data].map((all) => all.subarray(at, at + length));
-          ratios += psnr(a!, b!);
-          similarities += ssim(a!, b!, { height, width, channels: 3 });
+      const batches = inTurn(reference.batches(size), compare, options.mpi ?? alone);
+      for await (const { images, measures } of batches) {
+        for (const measured of measures) {
+          ratios += measured.psnr;
+          similarities += measured.ssim;
         }
-        yield { ...batch, data };
+        yield images;
       }
     },
   };
