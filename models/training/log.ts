@@ -4,6 +4,7 @@
 import { writeAll, writeAtomically } from "../../lib/formats/atomic_write.ts";
 import { decodePng, encodePng, type Image, writePng } from "../../lib/formats/png.ts";
 import { encodeEvent, eventFileHead, type EventValue } from "../../lib/formats/tfevents.ts";
+import { expendable } from "./expendable.ts";
 import {
   appendMetrics,
   type Metrics,
@@ -28,40 +29,66 @@ export interface TrainingLog {
 /**
  * Opens the log of a training that goes on. What it says about steps that are about to be made (again) is removed.
  *
- * TensorBoard's file is written anew from the rest, so that no step is in it twice, and no record broken.
+ * TensorBoard's file is written anew from the rest, so that no step is in it twice, and no record broken. Of what cannot
+ * be written, nothing is thrown; it is tried again with what comes next.
  *
  * @param folder The run's folder.
  * @param stage The training.
  * @param step Steps that it has made.
+ * @param warn Told of what cannot be written.
  * @returns The log.
  */
 export async function openLog(
   folder: string,
   stage: StageName,
   step: number,
+  warn?: (message: string) => void,
 ): Promise<TrainingLog> {
-  const metrics = `${folder}/metrics.jsonl`;
-  await trimMetrics(metrics, stage, step);
-  const place = stageNames.indexOf(stage);
-  for (const later of stageNames.slice(place)) {
+  const metrics = `${folder}/metrics.jsonl`, pictures = `${folder}/${pictureFolders[stage]}`;
+  const write = expendable(warn);
+  // What failed to be written may be there in part: then the file is made whole before anything else goes into it.
+  let isWhole = false, written = step;
+  const addLines = (lines: readonly Metrics[]) =>
+    write(metrics, async () => {
+      if (!isWhole) await trimMetrics(metrics, stage, written);
+      isWhole = false;
+      await appendMetrics(metrics, lines);
+      isWhole = true;
+      written = lines.at(-1)?.step ?? written;
+    });
+  let events: string | undefined;
+  const addEvent = (record: Uint8Array) =>
+    write(`${folder}/events.out.tfevents`, async () => {
+      const path = events;
+      events = undefined;
+      if (path) await Deno.writeFile(path, record, { append: true });
+      events = path ?? await rewriteEvents(folder); // from what has just been written as well
+    });
+  await addLines([]);
+  await write(pictures, () => removePictures(folder, stage, step));
+  await addEvent(new Uint8Array());
+  return {
+    async add(line) {
+      await addLines([line]);
+      await addEvent(metricsEvent(line));
+    },
+    async addPicture(step, image) {
+      await write(pictures, async () => {
+        await Deno.mkdir(pictures, { recursive: true });
+        await writePng(`${pictures}/step-${String(step).padStart(6, "0")}.png`, image);
+      });
+      await addEvent(pictureEvent(stage, step, Date.now() / 1000, encodePng(image), image));
+    },
+  };
+}
+
+/** Removes what a training, and those after it, have drawn after a step. */
+async function removePictures(folder: string, stage: StageName, step: number): Promise<void> {
+  for (const later of stageNames.slice(stageNames.indexOf(stage))) {
     for (const picture of await listPictures(folder, later)) {
       if (later !== stage || picture.step > step) await Deno.remove(picture.path);
     }
   }
-  const events = await rewriteEvents(folder);
-  const append = (record: Uint8Array) => Deno.writeFile(events, record, { append: true });
-  return {
-    async add(line) {
-      await appendMetrics(metrics, [line]);
-      await append(metricsEvent(line));
-    },
-    async addPicture(step, image) {
-      const path = `${folder}/${pictureFolders[stage]}/step-${String(step).padStart(6, "0")}.png`;
-      await Deno.mkdir(`${folder}/${pictureFolders[stage]}`, { recursive: true });
-      await writePng(path, image);
-      await append(pictureEvent(stage, step, Date.now() / 1000, encodePng(image), image));
-    },
-  };
 }
 
 /** A picture in a run's folder. */

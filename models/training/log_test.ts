@@ -1,5 +1,5 @@
 /** Tests of the log of a training: what is in it, also for TensorBoard, and that no step is in it twice. */
-import { assert, assertEquals } from "@std/assert";
+import { assert, assertEquals, assertMatch } from "@std/assert";
 import { readEvents } from "../../tests/tfevents.ts";
 import { decodePng, encodePng, type Image } from "../../lib/formats/png.ts";
 import { listPictures, openLog } from "./log.ts";
@@ -99,4 +99,48 @@ Deno.test("a training that goes on writes no step twice", () =>
 
     await openLog(folder, "tokenizer", 0);
     assertEquals([...(await events(folder)).keys()], [], "all of it is about to be made again");
+  }));
+
+Deno.test("what cannot be written is said once, and is made up for", () =>
+  inFolder(async (folder) => {
+    const warnings: string[] = [];
+    const log = await openLog(folder, "model", 0, (warning) => warnings.push(warning));
+    const said = () => warnings.splice(0).map((warning) => warning.replace(`${folder}/`, ""));
+    const { name } = [...Deno.readDirSync(folder)].find(({ name }) => name.includes("tfevents"))!;
+    await log.add(line(10));
+    await Deno.remove(`${folder}/${name}`);
+    await Deno.symlink("/dev/full", `${folder}/${name}`); // a device that has no space left, ever
+    await log.add(line(20));
+    const [ofEvents, ...others] = said();
+    assertMatch(
+      ofEvents!,
+      /^Could not write events.out.tfevents: No space left on device .* goes on without it$/,
+    );
+    assertEquals(others, []);
+    await log.add(line(30));
+    assertEquals([...(await events(folder)).keys()].filter((key) => /loss/.test(key)), [
+      "model/loss@10",
+      "model/loss@20",
+      "model/loss@30",
+    ]);
+
+    await Deno.rename(`${folder}/metrics.jsonl`, `${folder}/kept`);
+    await Deno.mkdir(`${folder}/metrics.jsonl`);
+    await Deno.writeTextFile(`${folder}/samples`, "no folder");
+    for (const step of [40, 50]) {
+      await log.add(line(step));
+      await log.addPicture(step, gray(step));
+    }
+    const [ofMetrics, ofPictures, ...more] = said();
+    assertMatch(ofMetrics!, /^Could not write metrics.jsonl: Is a directory/);
+    assertMatch(ofPictures!, /^Could not write samples: .*exists/);
+    assertEquals(more, []);
+    assertEquals((await events(folder)).get("model/samples@50"), gray(50));
+
+    await Deno.remove(`${folder}/metrics.jsonl`);
+    await Deno.rename(`${folder}/kept`, `${folder}/metrics.jsonl`);
+    await Deno.writeTextFile(`${folder}/metrics.jsonl`, '{"stage":"mod', { append: true });
+    await log.add(line(60));
+    const steps = (await readMetrics(`${folder}/metrics.jsonl`)).map(({ step }) => step);
+    assertEquals([steps, said()], [[10, 20, 30, 60], []]);
   }));

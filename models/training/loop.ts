@@ -88,7 +88,8 @@ export interface StageProgress {
  * @param folder The run's folder.
  * @param report Told after every step.
  * @param signal Once it is aborted, the step is finished, a checkpoint is written, and its reason is thrown.
- * @param warn Told of damaged checkpoints that are passed over.
+ * @param warn Told of damaged checkpoints that are passed over, and of what cannot be written of the log: only a
+ * checkpoint that cannot be written ends the training.
  * @param mpi The processes that share each step, all of which call this; rank 0 writes. Where another than this one was
  * asked to stop, {@link StoppedElsewhere} is thrown.
  * @returns The trained weights: the moving average if there is one.
@@ -120,7 +121,7 @@ export async function train<P, Batch, Buffers = unknown>(
   let metrics: Metrics | undefined;
   if (step >= steps) return await weights();
   const batch = await stage.batches();
-  const log = mpi.rank === 0 ? await openLog(folder, name, step) : undefined;
+  const log = mpi.rank === 0 ? await openLog(folder, name, step, warn) : undefined;
   report({ stage: name, step, steps });
   let skippedInARow = 0;
   let losses = meanOf();

@@ -15,6 +15,7 @@ import {
   type WhichCheckpoint,
 } from "./checkpoints.ts";
 import { isFolder, loadHeldOut, openData } from "./data.ts";
+import { expendable } from "./expendable.ts";
 import { type StageProgress, train } from "./loop.ts";
 import { modelStage } from "./model_stage.ts";
 import { reconstructionPicture } from "./reconstructions.ts";
@@ -42,8 +43,8 @@ export type RunProgress = StageProgress | {
  * @param folder The run's folder.
  * @param report Told what is being done.
  * @param signal Once it is aborted, a training writes a checkpoint, and the signal's reason is thrown.
- * @param warn Told of damaged checkpoints that are passed over, and of faults of the device: it is opened again, and the
- * run goes on from its checkpoints.
+ * @param warn Told of damaged checkpoints that are passed over; of faults of the device: it is opened again, and the run
+ * goes on from its checkpoints; and of logs, pictures and reports that cannot be written: it goes on without them.
  * @throws {TypeError} If the folder's checkpoints are of another model.
  * @throws {RunWriteError} If the disk is full: the checkpoints are as they were.
  * @throws {DeviceLostError} or {OutOfMemoryError} If that happens again and again before another checkpoint.
@@ -78,14 +79,15 @@ export async function trainRun(
     report(progress);
     if (mpi.size === 1) signal?.throwIfAborted(); // several stop together, in a training
   };
+  const write = expendable(warn);
   checkRanks(config, mpi.size);
   await once(mpi, async () => {
     await Deno.mkdir(folder, { recursive: true });
     await removeTemporaries(folder);
     await writeFileAtomically(`${folder}/config.json`, `${JSON.stringify(config, null, 2)}\n`);
-    await addSession(folder);
+    await write(`${folder}/sessions.jsonl`, () => addSession(folder));
   });
-  const saved = () => refreshReport(folder);
+  const saved = () => write(`${folder}/report.html`, () => refreshReport(folder));
   tell({ stage: "data", step: 0, steps: 1 });
   using open = new DisposableStack();
   const images = config.data.source === "codes" ? undefined : await openData(config, warn);
@@ -107,7 +109,9 @@ export async function trainRun(
     if (images) {
       const draw = reconstructionPicture(config, heldOut ?? images);
       await once(mpi, async () => {
-        await writePng(`${folder}/reconstructions.png`, await draw(tokenizer));
+        const picture = await draw(tokenizer);
+        const path = `${folder}/reconstructions.png`;
+        await write(path, () => writePng(path, picture));
       });
     }
     const tellEncoding = (step: number, steps: number) => tell({ stage: "codes", step, steps });
@@ -130,8 +134,8 @@ export async function trainRun(
       ? await fromCheckpoints()
       : await surviveFaults(fromCheckpoints, { place, warn });
     await once(mpi, async () => {
-      await writePng(`${folder}/samples.png`, picture);
-      await refreshReport(folder);
+      await write(`${folder}/samples.png`, () => writePng(`${folder}/samples.png`, picture));
+      await saved();
     });
   } catch (error) {
     throw await explainFailure(error, folder);
