@@ -42,7 +42,7 @@ const attentionOp: Op = {
   run: {
     kind: "kernel",
     acceptsViews: true,
-    epilogue: { wasm: "row" },
+    epilogue: { wasm: "row", webgpu: 4 },
     cpu: attentionCpu,
     wasm: attentionWasm,
     wgsl: attentionWgsl,

@@ -3,11 +3,13 @@
  * thread keeps one row in registers and meets the rows of the other side in workgroup memory.
  */
 import type { KernelSpec, View, WgslDispatch, WgslTarget } from "../../lib/op.ts";
+import { epilogueWgsl } from "../../lib/backends/webgpu/epilogue_wgsl.ts";
 import { dispatchOf, elementAt, loopBound, repeat } from "../../lib/backends/webgpu/kernel_wgsl.ts";
 import {
   declareRow,
   declareTiles,
   eachVector,
+  endRow,
   fillTiles,
   input,
   limits,
@@ -34,6 +36,8 @@ export function attentionWgsl(spec: KernelSpec, target: WgslTarget): WgslDispatc
   const [q, k, v, visible] = spec.inputs as [View, View, View, View];
   const [out, logsumexp] = spec.outputs as [View, View];
   const sizes = sizesOf(q, k, target);
+  const epilogue = epilogueWgsl(spec);
+  const keeps = epilogue?.keeps ?? true;
   const { vectors, tile, queries } = sizes;
   // With few queries, several threads share the keys of each.
   const share = queries >= 32 ? 1 : Math.min(16, threads / 2 ** Math.ceil(Math.log2(queries || 1)));
@@ -82,7 +86,7 @@ ${
 `;
   const code = `${minusInfinity}${limitsDeclarations}${declareTiles(["k_tile", "v_tile"], sizes)}${
     share === 1 ? "" : `var<workgroup> shares: array<vec4<f32>, ${threads}>;\n`
-  }${
+  }${epilogue?.functions ?? ""}${
     main(`${placed}${limits(visible, sizes)}
 ${loadRow("q_row", "q", q, "i", sizes, scaleOf(spec))}
   ${declareRow("o_row", sizes)}
@@ -109,7 +113,8 @@ ${merge}
     logsumexp[${
       elementAt(logsumexp, ["b", "h", "row"])
     }] = select(largest + log(sum), minus_infinity(), limit == 0);
-${storeRow("out", out, "row", "o_row", "scale", sizes)}
+${keeps ? storeRow("out", out, "row", "o_row", "scale", sizes) : ""}
+${epilogue ? endRow(epilogue, out, "row", "o_row", "scale", sizes) : ""}
   }
 `)
   }`;
@@ -120,8 +125,9 @@ ${storeRow("out", out, "row", "o_row", "scale", sizes)}
       input("k", 1, k),
       input("v", 2, v),
       input("visible", 3, visible),
-      output("out", 0, out),
+      ...keeps ? [output("out", 0, out)] : [],
       output("logsumexp", 1, logsumexp),
+      ...epilogue?.bindings ?? [],
     ],
     code,
     workgroups,

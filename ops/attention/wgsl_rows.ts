@@ -1,5 +1,6 @@
 /** What the attention shaders share: a row per thread in registers, tiles of the other side. */
 import type { KernelSpec, View, WgslTarget } from "../../lib/op.ts";
+import type { EpilogueWgsl } from "../../lib/backends/webgpu/epilogue_wgsl.ts";
 import {
   elementAt,
   flatGrid,
@@ -101,14 +102,48 @@ export function storeRow(
   const wrap = (text: string) => output.dtype === "f16" ? `f16(${text})` : text;
   return `    let base = ${elementAt(output, ["b", "h", row, "0"])};\n` +
     eachVector(sizes, (d) => {
-      const components = typeof d === "number" ? Math.min(4, sizes.width - 4 * d) : 4;
-      const stores = repeat(components, (c) => {
-        const store = `${name}[base + 4 * ${d} + ${c}] = ${wrap(`r.${"xyzw"[c]}`)};`;
-        const checked = typeof d === "string" && sizes.width % 4 !== 0;
-        return checked ? `if (4 * ${d} + ${c} < ${sizes.width}) { ${store} }` : store;
-      }, " ");
+      const stores = eachComponent(
+        sizes,
+        d,
+        (column, component) => `${name}[base + ${column}] = ${wrap(`r.${component}`)};`,
+      );
       return `    { let r = ${register}[${d}] * ${factor}; ${stores} }`;
     });
+}
+
+/** Ends a row of registers, times a factor, as the row of `output` that it is. */
+export function endRow(
+  { store }: EpilogueWgsl,
+  { dtype }: View,
+  row: string,
+  register: string,
+  factor: string,
+  sizes: Sizes,
+): string {
+  const { heads, queries, width } = sizes;
+  return `    let matrix_row = (b * ${heads} + h) * ${queries} + ${row};\n` +
+    eachVector(sizes, (d) => {
+      const stores = width % 4 === 0
+        ? store("matrix_row", `4 * ${d}`, "r", true)
+        : eachComponent(sizes, d, (column, component) =>
+          store("matrix_row", column, `r.${component}`, false));
+      return `    { let r = vec4<${dtype}>(${register}[${d}] * ${factor}); ${stores} }`;
+    });
+}
+
+/** The statements of those elements of vector `d` that are within the row. */
+function eachComponent(
+  { width }: Sizes,
+  d: number | string,
+  statement: (column: string, component: string) => string,
+): string {
+  const components = typeof d === "number" ? Math.min(4, width - 4 * d) : 4;
+  return repeat(components, (c) => {
+    const column = `4 * ${d} + ${c}`, text = statement(column, "xyzw"[c]!);
+    return typeof d === "string" && width % 4 !== 0
+      ? `if (${column} < ${width}) { ${text} }`
+      : text;
+  }, " ");
 }
 
 /** Fills tiles with the rows `start..` of operands; rows behind the last repeat it. */

@@ -1,11 +1,24 @@
 import { assertEquals } from "@std/assert";
+import {
+  add,
+  attention,
+  type DType,
+  placeholder,
+  planOf,
+  reshape,
+  type Tensor,
+  transpose,
+} from "../../mod.ts";
+import { use } from "../../lib/device.ts";
 import type { KernelSpec, WgslDispatch } from "../../lib/op.ts";
 import { rowMajorStrides } from "../../lib/shape.ts";
 import {
   assertClose,
   type HostTensor,
   noise,
+  onReference,
   runKernel,
+  runPlanWith,
   tensorOf,
   type ViewedTensor,
   webgpuTest,
@@ -199,3 +212,44 @@ webgpuTest(
     assertEquals(causalBackward / fullBackward, 5 / 8);
   },
 );
+
+/** What models do with attention: turned heads are taken in as they lie, and united at the end. */
+function unitedHeads(...[q, k, v, residual, visible]: Tensor[]): Tensor[] {
+  const heads = (x: Tensor) => transpose(x, [0, 2, 1, 3]);
+  const seen = attention(heads(q!), k!, v!, { visible: visible! });
+  return [add(reshape(heads(seen), residual!.shape), residual!)];
+}
+
+const endings: { dtype: DType; width: number; software: boolean }[] = [
+  { dtype: "f32", width: 8, software: true },
+  { dtype: "f32", width: 6, software: false },
+  { dtype: "f16", width: 8, software: true },
+];
+
+for (const { dtype, width, software } of endings) {
+  const name = `${dtype}, heads of ${width}${software ? ", on a software adapter" : ""}`;
+  webgpuTest(
+    `attention ends with the union of its heads and a residual: ${name}`,
+    async (backend) => {
+      if (dtype === "f16" && !backend.features.f16) return;
+      const [batch, heads, queries, keys] = [2, 3, 5, 40];
+      const given = [
+        [batch, queries, heads, width],
+        [batch, heads, keys, width],
+        [batch, heads, keys, width],
+        [batch, queries, heads * width],
+      ].map((shape, i) => tensorOf(dtype, shape, noise(i + 1)));
+      given.push(tensorOf("i32", [batch, queries], (i) => 5 * i));
+      const [wanted] = await onReference(unitedHeads, given);
+      use(backend);
+      const plan = planOf(unitedHeads, given.map(({ shape, dtype }) => placeholder(shape, dtype)));
+      const [found] = await runPlanWith(
+        backend,
+        plan,
+        given,
+        (spec, target) => attentionWgsl(spec, { ...target, software }),
+      );
+      assertClose(found!, wanted!, dtype === "f32" ? 1e-5 : 4e-3);
+    },
+  );
+}

@@ -5,7 +5,6 @@ import {
   greater,
   matmul,
   mul,
-  openDevice,
   placeholder,
   planOf,
   reshape,
@@ -13,7 +12,6 @@ import {
   silu,
   swapAxes,
   type Tensor,
-  tensor,
   transpose,
 } from "../../../mod.ts";
 import { matmulWgsl } from "../../../ops/matmul/wgsl.ts";
@@ -21,7 +19,7 @@ import { use } from "../../device.ts";
 import type { DType } from "../../dtype.ts";
 import { type Shape, sizeOf } from "../../shape.ts";
 import { type GemmVariant, mostParts } from "./gemm.ts";
-import { assertClose, type HostTensor, noise, tensorOf, webgpuTest } from "./testing.ts";
+import { assertClose, noise, onReference, runPlanWith, tensorOf, webgpuTest } from "./testing.ts";
 
 const tile = {
   threadRows: 4,
@@ -109,33 +107,12 @@ for (const { name, types, shapes, run } of endings) {
           : choice;
         const wgsl: typeof matmulWgsl = (spec, target) =>
           matmulWgsl(spec, { ...target, choose: <V>() => variant as V });
-        const executable = backend.prepare({
-          ...plan,
-          steps: [{ ...step, op: { ...step.op, run: { ...step.op.run, wgsl } } }],
-        });
-        const types = plan.bound.map((id) => plan.buffers[id]!);
-        const buffers = types.map(({ bytes, label }) => backend.allocate(bytes, label));
-        given.forEach(({ data }, i) => backend.write(buffers[i]!, types[i]!.type, data));
-        executable.run(buffers);
+        const found = await runPlanWith(backend, plan, given, wgsl);
         for (const [i, values] of wanted.entries()) {
-          const at = given.length + i;
-          const found = await backend.read(buffers[at]!, types[at]!.type);
           const tolerance = dtype === "f32" ? 2e-5 : 4e-3;
-          assertClose(found, values, tolerance, `${JSON.stringify(variant)}, result ${i}`);
+          assertClose(found[i]!, values, tolerance, `${JSON.stringify(variant)}, result ${i}`);
         }
-        executable.dispose();
-        for (const buffer of buffers) backend.release(buffer);
       }
     });
   }
-}
-
-/** What a function gives in float64. */
-async function onReference(
-  run: (...x: Tensor[]) => Tensor[],
-  given: readonly HostTensor[],
-): Promise<ArrayLike<number>[]> {
-  use(await openDevice("reference"));
-  const inputs = given.map(({ data, shape, dtype }) => tensor(data, { shape, dtype }));
-  return await Promise.all(run(...inputs).map((y) => y.data() as Promise<ArrayLike<number>>));
 }

@@ -1,9 +1,11 @@
 /** What the tests of WGSL share: a device, and single steps run on host arrays. */
+import { openDevice, use } from "../../device.ts";
 import type { DType, HostArray } from "../../dtype.ts";
 import { bytesPerElement } from "../../dtype.ts";
 import type { Attributes, KernelRule, TensorType, View } from "../../op.ts";
 import { rowMajorStrides, type Shape, sizeOf } from "../../shape.ts";
-import type { LoopKernel, LoopStep, PlanBuffer, Step } from "../../compiler/plan.ts";
+import type { LoopKernel, LoopStep, Plan, PlanBuffer, Step } from "../../compiler/plan.ts";
+import { type Tensor, tensor } from "../../tensor.ts";
 import type { Backend } from "../backend.ts";
 import { openWebgpu } from "./mod.ts";
 import { splitReduction } from "./split_reduction.ts";
@@ -150,6 +152,44 @@ export function runKernel(
   return runSteps(backend, [...inputs, ...outputs], scratch, [step], given, writes);
 }
 
+/**
+ * Runs a plan of one kernel on a device with another WGSL of its op.
+ *
+ * @param plan The plan.
+ * @param inputs The first of its bound buffers.
+ * @param wgsl What to run instead.
+ * @returns The other bound buffers.
+ */
+export async function runPlanWith(
+  backend: Backend,
+  plan: Plan,
+  inputs: readonly HostTensor[],
+  wgsl: KernelRule["wgsl"],
+): Promise<HostArray[]> {
+  const [step, ...others] = plan.steps;
+  if (step?.kind !== "kernel" || others.length > 0) {
+    throw new TypeError(
+      `runPlanWith: expected a plan of one kernel but found ${
+        plan.steps.map(({ name }) => name).join(", ")
+      }`,
+    );
+  }
+  const op = { ...step.op, run: { ...step.op.run, wgsl } };
+  const executable = backend.prepare({ ...plan, steps: [{ ...step, op }] });
+  const types = plan.bound.map((id) => plan.buffers[id]!);
+  const buffers = types.map(({ bytes, label }) => backend.allocate(bytes, label));
+  inputs.forEach(({ data }, i) => backend.write(buffers[i]!, types[i]!.type, data));
+  executable.run(buffers);
+  const results = await Promise.all(
+    types.slice(inputs.length).map(({ type }, i) =>
+      backend.read(buffers[inputs.length + i]!, type)
+    ),
+  );
+  executable.dispose();
+  for (const buffer of buffers) backend.release(buffer);
+  return results;
+}
+
 /** The view of a whole row-major tensor. */
 export function rowMajorView({ shape, dtype }: TensorType): View {
   return { shape, dtype, strides: rowMajorStrides(shape), offset: 0 };
@@ -193,4 +233,14 @@ export function assertClose(
     }
     throw new Error(`${what}: expected element ${i} to be ${b} but found ${a}`);
   }
+}
+
+/** What a function gives in float64. */
+export async function onReference(
+  run: (...x: Tensor[]) => Tensor[],
+  given: readonly HostTensor[],
+): Promise<ArrayLike<number>[]> {
+  use(await openDevice("reference"));
+  const inputs = given.map(({ data, shape, dtype }) => tensor(data, { shape, dtype }));
+  return await Promise.all(run(...inputs).map((y) => y.data() as Promise<ArrayLike<number>>));
 }
