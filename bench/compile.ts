@@ -11,7 +11,7 @@ import { measurement, quantile, type Row, timed } from "./harness.ts";
 import { fmtStage } from "./training.ts";
 
 const batchSize = 8;
-const repetitions = 5;
+const repetitions = 20;
 
 /** The rows of this benchmark. */
 export async function rows(): Promise<Row[]> {

@@ -50,10 +50,11 @@ export function quantile(samples: readonly number[], share: number): number {
   return low + (high - low) * (at - Math.floor(at));
 }
 
-/** The current device as rows name it: `wasm`, `wasm+openblas`, `webgpu`. */
+/** The current device as rows name it: `wasm`, `wasm+openblas`, `wasm+256bit`, `webgpu`. */
 export function deviceName(): string {
   const { name, description } = currentDevice();
-  return description.includes("OpenBLAS") ? `${name}+openblas` : name;
+  if (description.includes("OpenBLAS")) return `${name}+openblas`;
+  return description.includes("256 bits") ? `${name}+256bit` : name;
 }
 
 /** Whether the current device is a GPU, and not one that the processor imitates. */
@@ -66,7 +67,7 @@ export function onGpu(): boolean {
 export async function ownPeers(
   ...peers: (() => Promise<Contestant | string>)[]
 ): Promise<(Contestant | string)[]> {
-  return deviceName().includes("+") ? [] : await Promise.all(peers.map((peer) => peer()));
+  return deviceName().endsWith("+openblas") ? [] : await Promise.all(peers.map((peer) => peer()));
 }
 
 /** A row of one number, which is null if it could not be measured here. */
@@ -163,8 +164,8 @@ export async function run(contest: Contest, repetitions = 25, warmUps = 5): Prom
 
 /** After this many milliseconds, idle threads of the one before no longer spin. */
 const pause = 40;
-/** Work that takes less is done once more before it is timed, so that caches and threads are awake. */
-const short = 100;
+/** Work is done for so many milliseconds before it is timed: caches and threads are awake, on cores of their own. */
+const awake = 100;
 
 /**
  * Lets contestants take turns, with a pause between them.
@@ -185,7 +186,7 @@ export async function takeTurns(
       await new Promise((resolve) => setTimeout(resolve, pause));
       let ms = await one.run();
       if (turn < 0) continue;
-      if (ms < short) ms = await one.run();
+      for (let before = 0; before < awake; before += ms, ms = await one.run());
       samples[i]!.push(ms);
     }
   }

@@ -1,10 +1,10 @@
 /**
  * Runs benchmarks: every one, or those named.
  *
- *     deno task bench [NAME…] [--device wasm|wasm+openblas|webgpu] [--json] [--smoke]
+ *     deno task bench [NAME…] [--device wasm|wasm+256bit|wasm+openblas|webgpu] [--json] [--smoke]
  *
- * Without a device, they run on wasm; those that are mostly products run on wasm+openblas too, and `gpu`
- * on webgpu. Each prints a table and writes its rows with the machine to bench/results/NAME_DEVICE.json;
+ * Without a device, they run on wasm; those that are mostly products run on wasm+256bit (V8 with its flags
+ * for vectors of 256 bits) and wasm+openblas too, and `gpu` on webgpu. Each prints a table and writes its rows with the machine to bench/results/NAME_DEVICE.json;
  * with --json every row is one line on standard output instead of the table. With --smoke, those that have
  * tiny sizes (`gpu`) run on these, on a software adapter too, to see that they run; nothing is written.
  */
@@ -26,9 +26,15 @@ const benches: Record<string, Bench> = {
   gpu: () => import("./gpu.ts"),
 };
 
+/** The flags of V8 that devices need; a process gets them when it starts. */
+const flags: Record<string, string> = {
+  "wasm+256bit": "--no-wasm-bounds-checks,--experimental-wasm-revectorize",
+};
+
 /** Where benchmarks run if no device is named. */
 const defaults: Record<string, readonly string[]> = {
   "wasm": Object.keys(benches).filter((name) => name !== "gpu"),
+  "wasm+256bit": ["gemm", "rows", "step", "demo"],
   "wasm+openblas": ["gemm", "step", "demo"],
   "webgpu": ["gpu"],
 };
@@ -49,7 +55,10 @@ refuseUnknown(
   values.device === undefined ? [] : [values.device],
 );
 const names = positionals.length > 0 ? positionals : Object.keys(benches);
-if (values.device) await runHere(values.device, names);
+const given = Deno.env.get("DENO_V8_FLAGS") ?? "";
+if (values.device && given.includes(flags[values.device] ?? "")) {
+  await runHere(values.device, names);
+} else if (values.device) await runApart(values.device, names);
 else {
   for (const [device, usual] of Object.entries(defaults)) {
     await runApart(device, names.filter((name) => usual.includes(name)));
@@ -67,11 +76,12 @@ function refuseUnknown(what: string, known: readonly string[], given: readonly s
 /** Runs benchmarks in a process of their own, so that devices do not share threads or memory. */
 async function runApart(device: string, names: readonly string[]): Promise<void> {
   if (names.length === 0) return;
-  const flags = (["json", "smoke"] as const).filter((name) => values[name]).map((name) =>
+  const asked = (["json", "smoke"] as const).filter((name) => values[name]).map((name) =>
     `--${name}`
   );
-  const args = ["run", "-A", import.meta.filename!, ...names, "--device", device, ...flags];
-  const { code } = await new Deno.Command(Deno.execPath(), { args }).spawn().status;
+  const args = ["run", "-A", import.meta.filename!, ...names, "--device", device, ...asked];
+  const env: Record<string, string> = flags[device] ? { DENO_V8_FLAGS: flags[device] } : {};
+  const { code } = await new Deno.Command(Deno.execPath(), { args, env }).spawn().status;
   if (code !== 0) Deno.exit(code);
 }
 
@@ -98,8 +108,8 @@ async function runHere(choice: string, names: readonly string[]): Promise<void> 
 
 /** Opens a device by the name that rows give it; false if there is none. */
 async function open(choice: string): Promise<boolean> {
-  const [device, library] = choice.split("+");
-  Deno.env.set("TESSERA_BLAS", library ? "auto" : "off");
+  const [device, variant] = choice.split("+");
+  Deno.env.set("TESSERA_BLAS", variant === "openblas" ? "auto" : "off");
   try {
     await openDevice(device as DeviceChoice);
   } catch {

@@ -41,10 +41,8 @@ const stepCounts = ["N", 64, 16, 8] as const;
 const guidance = 2;
 /** Of weights with which no choice is closer than 1e-4, so that rounding decides none. */
 const seed = 7;
-/** Runs that take long are repeated less often. */
-const longRun = 2000;
 /** Without a cache all steps cost the same: so many are timed, after as many to warm up. */
-const uncachedSteps = 5;
+const uncachedSteps = 20;
 
 /** Options of greedy sampling with guidance, in a random order and sets of a cosine schedule. */
 export function greedy(
@@ -133,16 +131,18 @@ export async function rows(): Promise<Row[]> {
       const name = `${side * side} tokens, ${
         steps === "N" ? "one a step" : `${steps} steps`
       }, guidance`;
-      await ours.run();
-      const isLong = await ours.run() > longRun;
-      const rows = await run({
-        bench: "sampling",
-        case: name,
-        unit: "ms",
-        ours,
-        peers: [await torch(await samplingCase(model, params, options, weights))],
-        tolerance: 0,
-      }, ...isLong ? [5, 1] : [20, 2]);
+      const rows = await run(
+        {
+          bench: "sampling",
+          case: name,
+          unit: "ms",
+          ours,
+          peers: [await torch(await samplingCase(model, params, options, weights))],
+          tolerance: 0,
+        },
+        20,
+        1,
+      );
       const own = measurement("sampling", name, "ms", rows[0]!.ours);
       const uncached = await withoutCache(model, params, options);
       all.push(...rows, comparison(own, "ourselves without a cache", uncached));

@@ -15,8 +15,6 @@ const sides = [8, 16, 32, 64];
 const widths = [64, 128, 256, 512];
 /** Multiplications and additions for each element of q and each column: two products forward, five backward. */
 const flopsPerPair = 14;
-/** Steps of so many tokens are repeated less often. */
-const long = 2048;
 
 const model = (side: number, dim: number) =>
   fmt({
@@ -50,7 +48,7 @@ async function measure(model: FmtConfig) {
     params: decidedParameters(model),
   });
   const tokens = tokenCount(model);
-  const [times] = await takeTurns([contestant], ...tokens > long ? [5, 2] : [20, 5]);
+  const [times] = await takeTurns([contestant], 20, 2);
   const ms = quantile(times!, 0.5);
   return {
     name: `${tokens} tokens, width ${model.dim}`,

@@ -6,6 +6,7 @@
 import { type Expr, i32, type ModuleBuilder, type Operand } from "./assembler.ts";
 import {
   at,
+  directColumns,
   emitDirectGemm,
   emitPackA,
   emitPackB,
@@ -13,10 +14,9 @@ import {
   i32Function,
   type Pack,
   roundUp4,
-  tileColumns,
-  tileRows,
   tileScratchBytes,
 } from "./gemm_kernels.ts";
+import { type GemmTile, guardedTile } from "./gemm_tile.ts";
 import type { WasmProgram } from "./program.ts";
 
 const productParams = [
@@ -45,46 +45,52 @@ export interface BlockProducts {
 /** The scratch that `direct` needs. */
 export const directScratchBytes = tileScratchBytes;
 
+/** The rows of the tile with most. */
+const mostTileRows = guardedTile.rows;
+
 /** The scratch that `packed` needs. */
 export function packedScratchBytes(m: number, k: number): number {
-  const rows = Math.ceil(m / tileRows) * tileRows;
+  const rows = m + mostTileRows - 1;
   return tileScratchBytes + 4 * rows * 4 * Math.ceil(k / 4);
 }
 
 /** The size of B when it is packed. */
 export function packedBytes(n: number, k: number): number {
-  return 4 * Math.ceil(n / tileColumns) * tileColumns * 4 * Math.ceil(k / 4);
+  return 4 * Math.ceil(n / directColumns) * directColumns * 4 * Math.ceil(k / 4);
 }
 
 /** The bytes from one panel of packed B to the next. */
 export function panelBytes(k: Operand<"i32">): Operand<"i32"> {
-  const row = 4 * tileColumns;
+  const row = 4 * directColumns;
   return typeof k === "number" ? row * 4 * Math.ceil(k / 4) : i32.mul(roundUp4(k), row);
 }
 
 /** The parts of products in a program's module. */
 export function blockProducts(program: WasmProgram): BlockProducts {
-  return program.once("block products", emitBlockProducts);
+  // Blocks are small: their panels of B are as narrow as can be.
+  const tile = program.tile.columns === directColumns ? program.tile : guardedTile;
+  return program.once("block products", (m) => emitBlockProducts(m, tile));
 }
 
-function emitBlockProducts(m: ModuleBuilder): BlockProducts {
-  const packA = emitPackA(m);
-  const packB = emitPackB(m);
-  const tile = emitPackedTile(m);
+function emitBlockProducts(m: ModuleBuilder, size: GemmTile): BlockProducts {
+  const tileRows = size.rows;
+  const packA = emitPackA(m, size);
+  const packB = emitPackB(m, directColumns);
+  const tile = emitPackedTile(m, size);
   const direct = emitDirectGemm(m);
   const packed = i32Function(m, productParams, (f, p) => {
     const { k, cRow, accumulate, scratch, n } = p;
     const from = f.let(i32.add(scratch, tileScratchBytes));
     f.do(packA({ to: from, from: p.a, count: p.m, k, lane: p.aRow, step: p.aStep }));
     const padded = f.let(roundUp4(k));
-    f.for(0, n, tileColumns, (j) => {
+    f.for(0, n, directColumns, (j) => {
       const strip = f.let(from);
       const to = f.let(at(p.c, j, 4));
       f.for(0, p.m, tileRows, (i) => {
         f.do(tile({
           ...{ a: strip, b: p.b, k: padded, c: to, cRow, accumulate, scratch },
           rows: i32.minU(i32.sub(p.m, i), tileRows),
-          columns: i32.minU(i32.sub(n, j), tileColumns),
+          columns: i32.minU(i32.sub(n, j), directColumns),
         }));
         f.set(strip, at(strip, padded, 4 * tileRows));
         f.set(to, at(to, cRow, tileRows));
@@ -94,7 +100,7 @@ function emitBlockProducts(m: ModuleBuilder): BlockProducts {
   });
   return {
     packB,
-    direct: (args) => direct({ ...args, bStep: 4 * tileColumns }),
+    direct: (args) => direct({ ...args, bStep: 4 * directColumns }),
     packed,
   };
 }

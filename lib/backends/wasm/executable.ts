@@ -5,6 +5,7 @@ import { sizeOf } from "../../shape.ts";
 import type { DeviceBuffer, DeviceCounters, Executable } from "../backend.ts";
 import { timeSteps } from "../time_steps.ts";
 import { wasmModule } from "./assembler.ts";
+import type { GemmTile } from "./gemm_tile.ts";
 import { emitLoop } from "./loop.ts";
 import { kernelKey } from "./loop_key.ts";
 import { type LoopSchedule, scheduleLoop } from "./loop_schedule.ts";
@@ -33,6 +34,7 @@ export interface WasmHost {
   readonly workspace: Workspace;
   readonly counters: DeviceCounters;
   readonly blas: Blas | undefined;
+  readonly tile: GemmTile;
 }
 
 /** A bound buffer, or a part of the workspace: what is planned, and behind it what is borrowed. */
@@ -127,9 +129,9 @@ export function prepare(plan: Plan, host: WasmHost): Executable {
   };
 }
 
-function planCompiler(plan: Plan, { memory, pool, blas }: WasmHost) {
+function planCompiler(plan: Plan, { memory, pool, blas, tile }: WasmHost) {
   const module = wasmModule(blas && blasImports);
-  const host = { threads: pool.threads, scratchBytes: pool.scratchBytes, blas: !!blas };
+  const host = { threads: pool.threads, scratchBytes: pool.scratchBytes, tile, blas: !!blas };
   const made = new Map<string, unknown>();
   const once: WasmProgram["once"] = (key, emit) => {
     if (!made.has(key)) made.set(key, emit(module));

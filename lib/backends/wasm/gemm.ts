@@ -15,23 +15,23 @@ import {
 import { blasOrder, isForBlas } from "./blas.ts";
 import {
   at,
+  directColumns,
+  directRows,
   emitDirectGemm,
   emitDotGemm,
   emitPackA,
   emitPackB,
   emitPackedTile,
   roundUp4,
-  tileColumns,
-  tileRows,
   tileScratchBytes,
 } from "./gemm_kernels.ts";
+import { checkedTile, type GemmTile } from "./gemm_tile.ts";
 
 /**
- * How many steps of k, rows and columns are worked on at a time. A panel of B of so many steps stays
- * in the first cache, so many rows of A in the second; C is gone over once for every block of k.
+ * How many tiles of rows, and columns, are worked on at a time: so many rows of A stay in the second
+ * cache. C is gone over once for every block of k.
  */
-const blockK = 512;
-const blockRows = 32 * tileRows;
+const blockTiles = 32;
 const blockColumns = 2048;
 
 /** Sizes and strides, in elements, of a batched product; the batch has two dimensions. */
@@ -100,11 +100,13 @@ export type Epilogue = (
 ) => Expr<"void">;
 
 /** Adds the functions that kernels of matrix multiplication call. */
-export function emitGemmParts(m: ModuleBuilder) {
+export function emitGemmParts(m: ModuleBuilder, tile: GemmTile) {
+  const packB = emitPackB(m, tile.columns);
   return {
-    packA: emitPackA(m),
-    packB: emitPackB(m),
-    tile: emitPackedTile(m),
+    packA: emitPackA(m, tile),
+    packB,
+    packDirect: tile.columns === directColumns ? packB : emitPackB(m, directColumns),
+    tile: emitPackedTile(m, tile),
     direct: emitDirectGemm(m),
     dot: emitDotGemm(m),
   };
@@ -115,18 +117,20 @@ export function emitGemmParts(m: ModuleBuilder) {
  * `GemmKernel` with a suffix.
  *
  * @param m the module
- * @param options `epilogue`: makes the call that ends every block of C; `suffix`; `parts`, if the
- *   module has them already
+ * @param options `tile`; `epilogue`: makes the call that ends every block of C; `suffix`; `parts`, if
+ *   the module has them already
  */
 export function emitGemm(
   m: ModuleBuilder,
-  { epilogue, suffix = "", parts = emitGemmParts(m) }: {
+  { tile: size = checkedTile, epilogue, suffix = "", parts = emitGemmParts(m, size) }: {
+    tile?: GemmTile;
     epilogue?: Epilogue;
     suffix?: string;
     parts?: ReturnType<typeof emitGemmParts>;
   } = {},
 ): void {
-  const { packA, packB, tile, direct, dot } = parts;
+  const { packA, packB, packDirect, tile, direct, dot } = parts;
+  const { rows: tileRows, columns: tileColumns, depth: blockK } = size;
   const params = ["i32", "i32", "i32"] as const;
   const arg = (args: Expr<"i32">, name: Field) => i32.load(args, 4 * gemmWord[name]);
 
@@ -150,7 +154,7 @@ export function emitGemm(
     ].reduce((address, [index, stride]) => at(address, index, stride), arg(args, "b"));
     const depth = f.let(i32.minU(i32.sub(k, step), blockK));
     f.do(packB({
-      to: packedAt(arg(args, "workspace"), batch, step, column, depth, n, k),
+      to: packedAt(tileColumns, arg(args, "workspace"), batch, step, column, depth, n, k),
       from,
       count: i32.minU(i32.sub(n, column), columns),
       k: depth,
@@ -218,7 +222,9 @@ export function emitGemm(
       const depth = f.let(i32.minU(i32.sub(k, step), blockK));
       const padded = f.let(roundUp4(depth));
       f.do(packA({ to: packed, from: a, count: rows, k: depth, lane: aRow, step: aColumn }));
-      const b = f.let(packedAt(arg(args, "workspace"), bBatch, step, column, depth, n, k));
+      const b = f.let(
+        packedAt(tileColumns, arg(args, "workspace"), bBatch, step, column, depth, n, k),
+      );
       f.for(0, columns, tileColumns, (j) => {
         const strip = f.let(packed);
         const to = f.let(at(c, j, 4));
@@ -243,14 +249,14 @@ export function emitGemm(
       ...["k", "bRow", "bColumn"] as const,
     ].map((name) => f.let(arg(args, name)));
     const b = f.let(at(base, column, bColumn));
-    const bPanel = f.let(i32.const(4 * tileColumns));
+    const bPanel = f.let(i32.const(4 * directColumns));
     const bStep = f.let(bRow);
     f.if(arg(args, "packs"), () => {
       const to = f.let(i32.add(scratch, tileScratchBytes));
-      f.do(packB({ to, from: b, count: columns, k, lane: bColumn, step: bRow }));
+      f.do(packDirect({ to, from: b, count: columns, k, lane: bColumn, step: bRow }));
       f.set(b, to);
-      f.set(bPanel, i32.mul(roundUp4(k), 4 * tileColumns));
-      f.set(bStep, i32.const(4 * tileColumns));
+      f.set(bPanel, i32.mul(roundUp4(k), 4 * directColumns));
+      f.set(bStep, i32.const(4 * directColumns));
     });
     f.do(direct({
       ...{ a, b, bPanel, bStep, c, k, scratch, m: rows, n: columns },
@@ -299,6 +305,7 @@ export function emitGemm(
 
 /** Where the panel of a column lies in the packed B: by batch, by block of k, by panel. */
 function packedAt(
+  tileColumns: number,
   workspace: Expr<"i32">,
   batch: Operand<"i32">,
   step: Expr<"i32">,
@@ -316,20 +323,24 @@ function packedAt(
  * Chooses how to do a product.
  *
  * @param shape sizes and strides
- * @param host the number of threads, the scratch space that each has, and whether there is a library
+ * @param host the number of threads, the scratch space that each has, the tile of the kernels, and
+ *   whether there is a library
  * @param granule blocks of columns begin at multiples of so many
  * @returns the plan
  */
 export function planGemm(
   shape: GemmShape,
-  { threads, scratchBytes, blas = false }: {
+  { threads, scratchBytes, tile = checkedTile, blas = false }: {
     threads: number;
     scratchBytes: number;
+    tile?: GemmTile;
     blas?: boolean;
   },
   granule = 1,
 ): GemmPlan {
   const { m, n, k, a, b, c } = shape;
+  const { rows: tileRows, columns: tileColumns, depth: blockK } = tile;
+  const blockRows = blockTiles * tileRows;
   const batches = shape.batch[0] * shape.batch[1];
   const paddedK = Math.ceil(k / 4) * 4;
   const paddedN = Math.ceil(n / tileColumns) * tileColumns;
@@ -387,13 +398,13 @@ export function planGemm(
     return plan("gemmDot", m, split(n, parts, columnStep, n + columnStep), 0);
   }
   const scratchColumns = Math.floor((scratchBytes - tileScratchBytes) / (paddedK * 32)) * 8;
-  const inPlace = b.column === 1 && (m <= 2 * tileRows || n * k <= 2 ** 14);
+  const inPlace = b.column === 1 && (m <= 2 * directRows || n * k <= 2 ** 14);
   const fits = scratchColumns >= Math.min(paddedN, Math.max(64, columnStep));
-  const isSlight = m <= 64 || n <= 2 * tileColumns || m * n * k < 64 ** 3;
+  const isSlight = m <= 64 || n <= 2 * directColumns || m * n * k < 64 ** 3;
   if (inPlace || (fits && isSlight)) {
     const most = inPlace ? Infinity : scratchColumns;
     const columns = split(n, m < 64 || !inPlace ? parts : 1, columnStep, most);
-    const rows = m < 64 || !inPlace ? m : split(m, parts, tileRows, m + tileRows);
+    const rows = m < 64 || !inPlace ? m : split(m, parts, directRows, m + directRows);
     return plan("gemmDirect", rows, Math.min(columns, paddedN), inPlace ? 0 : 1);
   }
   const rows = split(m, Math.max(parts, Math.ceil(m / blockRows)), tileRows, blockRows);

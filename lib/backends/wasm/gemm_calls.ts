@@ -51,11 +51,12 @@ export function gemmCalls(
   return jobs.map(({ kernel, chunks }) => ({ name, kernel: kernelOf(kernel), args, chunks }));
 }
 
-const partsOf = (program: WasmProgram) => program.once("gemm parts", emitGemmParts);
+const partsOf = (program: WasmProgram) =>
+  program.once("gemm parts", (m) => emitGemmParts(m, program.tile));
 
 function emitPlain(program: WasmProgram): void {
   const parts = partsOf(program);
-  program.once("gemm", (m) => emitGemm(m, { parts }));
+  program.once("gemm", (m) => emitGemm(m, { tile: program.tile, parts }));
 }
 
 /** Emits the kernels that end with an epilogue; its words come behind those of the product. */
@@ -64,6 +65,7 @@ function emitWithEpilogue(program: WasmProgram, { key, call }: WasmEpilogue): st
   return program.once(`gemm ${key}`, (m) => {
     const suffix = `Then${m.exports.length}`;
     emitGemm(m, {
+      tile: program.tile,
       parts,
       suffix,
       epilogue(args, batch, rows, [column, columnEnd]) {

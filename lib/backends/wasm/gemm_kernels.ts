@@ -1,10 +1,6 @@
 /**
- * Emits the parts of matrix multiplication: packing, the 5 × 8 tile on packed panels, the tile that
- * reads its operands where they lie, and dot products for few rows.
- *
- * Deno checks the bounds of every access, so that a kernel must have few and wide loads; and there
- * are 15 vector registers. 5 × 8 sums, 2 vectors of B, 2 of A and 1 lane of it broadcast are 15.
- * All strides here are in bytes.
+ * Emits the parts of matrix multiplication: packing, the tile on packed panels, the tile that reads
+ * its operands where they lie, and dot products for few rows. All strides here are in bytes.
  *
  * @module
  */
@@ -23,13 +19,14 @@ import {
   shuffle,
   v128,
 } from "./assembler.ts";
+import type { GemmTile } from "./gemm_tile.ts";
 
 type I32 = Expr<"i32">;
 type Params<N extends string> = Record<N, Local<"i32">>;
 
-/** Rows and columns of the tile. */
-export const tileRows = 5;
-export const tileColumns = 8;
+/** Most rows, and the columns, of a tile that reads A where it lies. */
+export const directRows = 5;
+export const directColumns = 8;
 
 /** The scratch that tiles at an edge need. */
 export const tileScratchBytes = 5 * 32 * 4;
@@ -123,10 +120,12 @@ function emitPack(
   });
 }
 
-/** Packs rows of A: for four steps of k, four vectors of rows 0-3, then the four of row 4. */
-export function emitPackA(m: ModuleBuilder): Pack {
+/** Packs rows of A as `tile` reads them. */
+export function emitPackA(m: ModuleBuilder, tile: GemmTile): Pack {
+  if (tile.a === "splats") return emitPackB(m, tile.rows);
+  // For four steps of k, four vectors of rows 0-3, then the four of row 4.
   const place = (lane: number, step: number) => lane < 4 ? 16 * step + 4 * lane : 64 + 4 * step;
-  return emitPack(m, tileRows, place, (f, to, from, isTransposed, step) => {
+  return emitPack(m, tile.rows, place, (f, to, from, isTransposed, step) => {
     if (isTransposed) {
       for (let j = 0; j < 4; j++) {
         const address = f.let(at(from[0], j, step));
@@ -141,24 +140,24 @@ export function emitPackA(m: ModuleBuilder): Pack {
   });
 }
 
-/** Packs columns of B: for every step of k, eight floats. */
-export function emitPackB(m: ModuleBuilder): Pack {
-  return emitPack(
-    m,
-    tileColumns,
-    (lane, step) => 32 * step + 4 * lane,
-    (f, to, from, isTransposed, step) => {
-      for (let j = 0; j < (isTransposed ? 4 : 0); j++) {
+/** Packs columns of B: for every step of k, `width` floats. */
+export function emitPackB(m: ModuleBuilder, width: number): Pack {
+  // Four lanes at a time; the last four overlap those before, where the width is no multiple of 4.
+  const groups = Array.from({ length: Math.ceil(width / 4) }, (_, i) => Math.min(4 * i, width - 4));
+  const place = (lane: number, step: number) => 4 * (width * step + lane);
+  return emitPack(m, width, place, (f, to, from, isTransposed, step) => {
+    if (isTransposed) {
+      for (let j = 0; j < 4; j++) {
         const address = f.let(at(from[0], j, step));
-        f.store.v128(to, v128.load(address), 32 * j);
-        f.store.v128(to, v128.load(address, 16), 32 * j + 16);
+        for (const lane of groups) f.store.v128(to, v128.load(address, 4 * lane), place(lane, j));
       }
-      for (let half = 0; half < (isTransposed ? 0 : 2); half++) {
-        const columns = from.slice(4 * half, 4 * half + 4).map((x) => f.let(v128.load(x)));
-        transpose4(columns, f).forEach((x, j) => f.store.v128(to, x, 32 * j + 16 * half));
+    } else {
+      for (const lane of groups) {
+        const four = from.slice(lane, lane + 4).map((x) => f.let(v128.load(x)));
+        transpose4(four, f).forEach((x, j) => f.store.v128(to, x, place(lane, j)));
       }
-    },
-  );
+    }
+  });
 }
 
 /** Sums of a tile: rows × vectors, set to zero. */
@@ -220,26 +219,26 @@ function emitStoreTile(
  * Emits C[rows, columns] (+)= A · B for one strip of packed A and one of packed B, `k` padded to
  * a multiple of 4.
  */
-export function emitPackedTile(m: ModuleBuilder) {
+export function emitPackedTile(m: ModuleBuilder, tile: GemmTile) {
+  const { rows, columns } = tile;
   return i32Function(
     m,
     ["a", "b", "k", "c", "cRow", "rows", "columns", "accumulate", "scratch"],
     (f, p) => {
       const { a, b, k } = p;
-      const sums = emitSums(f, tileRows, 2);
+      const sums = emitSums(f, rows, columns / 4);
       f.while(i32.gtS(k, 0), () => {
-        const lastRow = f.let(v128.load(a, 64));
+        const lastRow = tile.a === "shuffles" ? f.let(v128.load(a, 64)) : undefined;
         for (let j = 0; j < 4; j++) {
-          const firstRows = f.let(v128.load(a, 16 * j));
-          emitStep(
-            f,
-            sums,
-            (row) => row < 4 ? broadcast(firstRows, row) : broadcast(lastRow, j),
-            [v128.load(b, 32 * j), v128.load(b, 32 * j + 16)],
-          );
+          const firstRows = lastRow && f.let(v128.load(a, 16 * j));
+          const broadcasts = (row: number) =>
+            row < 4 ? broadcast(firstRows!, row) : broadcast(lastRow!, j);
+          const splats = (row: number) => v128.load32Splat(a, 4 * (rows * j + row));
+          const bs = sums[0].map((_, i) => v128.load(b, 4 * columns * j + 16 * i));
+          emitStep(f, sums, lastRow ? broadcasts : splats, bs);
         }
-        f.set(a, i32.add(a, 80));
-        f.set(b, i32.add(b, 128));
+        f.set(a, i32.add(a, 16 * rows));
+        f.set(b, i32.add(b, 16 * columns));
         f.set(k, i32.sub(k, 4));
       });
       emitStoreTile(f, sums, p, p.rows);
@@ -283,7 +282,10 @@ function emitDirectTile(m: ModuleBuilder, rows: number, vectors: number) {
  * (32 if B's columns are contiguous), and their rows `bStep` bytes.
  */
 export function emitDirectGemm(m: ModuleBuilder) {
-  const tiles = [1, 2, 3, 4, 5].map((rows) => emitDirectTile(m, rows, 2));
+  const tiles = Array.from(
+    { length: directRows },
+    (_, i) => emitDirectTile(m, i + 1, directColumns / 4),
+  );
   const wideTile = emitDirectTile(m, 1, 8);
   return i32Function(
     m,
@@ -315,11 +317,11 @@ export function emitDirectGemm(m: ModuleBuilder) {
             f.set(column, i32.add(column, 32));
           }),
       );
-      const strips = i32.divU(i32.add(p.m, tileRows - 1), tileRows);
+      const strips = i32.divU(i32.add(p.m, directRows - 1), directRows);
       const stripRows = f.let(i32.divU(i32.sub(i32.add(p.m, strips), 1), strips));
       f.while(i32.ltU(column, p.n), () => {
         const b = f.let(at(p.b, i32.shrU(column, 3), p.bPanel));
-        const columns = f.let(i32.minU(i32.sub(p.n, column), tileColumns));
+        const columns = f.let(i32.minU(i32.sub(p.n, column), directColumns));
         f.for(0, p.m, stripRows, (row) => {
           const rows = f.let(i32.minU(i32.sub(p.m, row), stripRows));
           const c = i32.add(at(p.c, row, cRow), i32.shl(column, 2));
@@ -333,7 +335,7 @@ export function emitDirectGemm(m: ModuleBuilder) {
             }
           });
         });
-        f.set(column, i32.add(column, tileColumns));
+        f.set(column, i32.add(column, directColumns));
       });
     },
   );

@@ -1,6 +1,7 @@
 import { assert, assertEquals } from "@std/assert";
 import { f32, i32, wasmModule } from "./assembler.ts";
 import { emitGemm, type GemmShape, gemmWord, gemmWords, planGemm } from "./gemm.ts";
+import { checkedTile, doubledTile, type GemmTile, gemmTile, guardedTile } from "./gemm_tile.ts";
 import { createMemory } from "./memory.ts";
 import { createPool } from "./threads.ts";
 
@@ -18,8 +19,12 @@ function strides(layout: Layout, rows: number, columns: number, shared: boolean,
   return { row, column, batch };
 }
 
-function setUp(module = wasmModule(), options: Parameters<typeof emitGemm>[1] = {}) {
-  emitGemm(module, options);
+function setUp(
+  tile: GemmTile,
+  module = wasmModule(),
+  options: Parameters<typeof emitGemm>[1] = {},
+) {
+  emitGemm(module, { tile, ...options });
   const memory = createMemory();
   const pool = createPool(memory, { threads: 2 });
   const { kernels } = pool.load(module);
@@ -36,7 +41,7 @@ function setUp(module = wasmModule(), options: Parameters<typeof emitGemm>[1] = 
     ) =>
       1 + Math.max(0, r - 1) * s.row + Math.max(0, q - 1) * (s.column ?? 1) +
       (batch[0] - 1) * s.batch[0] + (batch[1] - 1) * s.batch[1];
-    const plan = planGemm(shape, { threads: 2, scratchBytes: pool.scratchBytes });
+    const plan = planGemm(shape, { threads: 2, scratchBytes: pool.scratchBytes, tile });
     const sizes = [extent(a, m, k), extent(b, k, n), extent(c, m, n)];
     const blocks = sizes.map((size) => memory.malloc(4 * size));
     const workspace = memory.malloc(plan.workspaceBytes);
@@ -76,41 +81,43 @@ function setUp(module = wasmModule(), options: Parameters<typeof emitGemm>[1] = 
   return { pool, check };
 }
 
-Deno.test("products of all sizes, layouts and batches equal plain sums", async () => {
-  const { pool, check } = setUp();
-  await pool.ready;
-  const used = new Set<string>();
-  const sizes = [
-    ...[[1, 1, 1], [1, 40, 3], [2, 5, 17], [3, 33, 64], [4, 9, 19], [5, 8, 4], [6, 7, 5]],
-    ...[[8, 70, 33], [11, 16, 9], [49, 49, 24], [70, 65, 66], [130, 90, 300], [161, 17, 520]],
-    ...[[1, 100, 30], [7, 3, 0], [66, 1, 70]],
-  ];
-  const layouts: Layout[] = ["rows", "columns", "strided"];
-  for (const [m, n, k] of sizes) {
-    for (const layoutA of layouts) {
-      for (const layoutB of layouts) {
-        const accumulate = (m + n + k + layouts.indexOf(layoutA)) % 2 === 0;
-        const batch: [number, number] = m * n * k > 1e5 ? [1, 1] : [2, 3];
-        const shape: GemmShape = {
-          ...{ m, n, k, batch, accumulate },
-          a: strides(layoutA, m, k, false, batch[1]),
-          b: strides(layoutB, k, n, layoutB === "rows" && m > 8, batch[1]),
-          c: { row: n + 2, batch: [batch[1] * (n + 2) * m, (n + 2) * m] },
-        };
-        const { error, isUntouched, kernels } = check(shape);
-        used.add(kernels);
-        const limit = 2e-7 * (k + 2);
-        assert(error <= limit, `${m}×${n}×${k} ${layoutA} ${layoutB} ${kernels}: error ${error}`);
-        assert(isUntouched, `${m}×${n}×${k} ${layoutA} ${layoutB} ${kernels}: stray writes`);
+for (const tile of [checkedTile, guardedTile, doubledTile]) {
+  Deno.test(`products of all sizes, layouts and batches equal plain sums, by tiles of ${tile.rows} × ${tile.columns}`, async () => {
+    const { pool, check } = setUp(tile);
+    await pool.ready;
+    const used = new Set<string>();
+    const sizes = [
+      ...[[1, 1, 1], [1, 40, 3], [2, 5, 17], [3, 33, 64], [4, 9, 19], [5, 8, 4], [6, 7, 5]],
+      ...[[8, 70, 33], [11, 16, 9], [49, 49, 24], [70, 65, 66], [130, 90, 300], [161, 17, 520]],
+      ...[[1, 100, 30], [7, 3, 0], [66, 1, 70]],
+    ];
+    const layouts: Layout[] = ["rows", "columns", "strided"];
+    for (const [m, n, k] of sizes) {
+      for (const layoutA of layouts) {
+        for (const layoutB of layouts) {
+          const accumulate = (m + n + k + layouts.indexOf(layoutA)) % 2 === 0;
+          const batch: [number, number] = m * n * k > 1e5 ? [1, 1] : [2, 3];
+          const shape: GemmShape = {
+            ...{ m, n, k, batch, accumulate },
+            a: strides(layoutA, m, k, false, batch[1]),
+            b: strides(layoutB, k, n, layoutB === "rows" && m > 8, batch[1]),
+            c: { row: n + 2, batch: [batch[1] * (n + 2) * m, (n + 2) * m] },
+          };
+          const { error, isUntouched, kernels } = check(shape);
+          used.add(kernels);
+          const limit = 2e-7 * (k + 2);
+          assert(error <= limit, `${m}×${n}×${k} ${layoutA} ${layoutB} ${kernels}: error ${error}`);
+          assert(isUntouched, `${m}×${n}×${k} ${layoutA} ${layoutB} ${kernels}: stray writes`);
+        }
       }
     }
-  }
-  assertEquals([...used].sort(), ["gemmDirect", "gemmDot", "gemmPack,gemmBlocks"]);
-  pool.close();
-});
+    assertEquals([...used].sort(), ["gemmDirect", "gemmDot", "gemmPack,gemmBlocks"]);
+    pool.close();
+  });
+}
 
 Deno.test("large batches pack every matrix of B", () => {
-  const { pool, check } = setUp();
+  const { pool, check } = setUp(checkedTile);
   const [m, n, k] = [70, 72, 80];
   for (const shared of [true, false]) {
     const { error, kernels } = check({
@@ -140,7 +147,7 @@ Deno.test("an epilogue sees every element of C once, when it is finished", () =>
         }));
     },
   );
-  const { pool, check } = setUp(m, {
+  const { pool, check } = setUp(checkedTile, m, {
     epilogue: (args, [i0, i1], [row, rowEnd], [column, columnEnd]) =>
       clear(args, i0, i1, row, rowEnd, column, columnEnd),
   });
@@ -154,4 +161,13 @@ Deno.test("an epilogue sees every element of C once, when it is finished", () =>
     assert(z.every((value) => value > 80 && value < 120));
   }
   pool.close();
+});
+
+Deno.test("the tile is that of browsers, or of the flags that V8 has in Deno", () => {
+  const unchecked = "--no-wasm-bounds-checks", doubled = "--experimental_wasm_revectorize";
+  assertEquals(gemmTile({ isDeno: false, flags: "" }), guardedTile);
+  assertEquals(gemmTile({ isDeno: true, flags: "" }), checkedTile);
+  assertEquals(gemmTile({ isDeno: true, flags: doubled }), checkedTile);
+  assertEquals(gemmTile({ isDeno: true, flags: `--stack-size=900,${unchecked}` }), guardedTile);
+  assertEquals(gemmTile({ isDeno: true, flags: `${unchecked},${doubled}` }), doubledTile);
 });

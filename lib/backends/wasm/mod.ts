@@ -9,6 +9,7 @@ import { newCounters } from "../counters.ts";
 import { OutOfMemoryError } from "../errors.ts";
 import { openBlas } from "./blas.ts";
 import { prepare, type WasmBuffer, type Workspace } from "./executable.ts";
+import { doubledTile, gemmTile } from "./gemm_tile.ts";
 import { createMemory, type WasmMemory } from "./memory.ts";
 import { createPool } from "./threads.ts";
 
@@ -48,12 +49,13 @@ export function openWasm(
   const limits = { buffersPerKernel: 64, bytesPerBuffer: 2 ** 32 - 1 };
   const blocks = blockPool(memory, counters);
   const workspace = createWorkspace(blocks);
-  const host = { memory, pool, workspace, counters, blas: library };
+  const tile = gemmTile();
+  const host = { memory, pool, workspace, counters, blas: library, tile };
   return Promise.resolve({
     name: "wasm",
     description: `WebAssembly with ${pool.threads} thread${pool.threads === 1 ? "" : "s"}${
-      library ? ", large products by OpenBLAS" : ""
-    }`,
+      tile === doubledTile ? ", vectors of 256 bits" : ""
+    }${library ? ", large products by OpenBLAS" : ""}`,
     features: { f16: false },
     counters,
     limits,

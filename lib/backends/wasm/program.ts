@@ -1,5 +1,6 @@
 /** What an op's `wasm` rule works with: the program under construction, and calls of its kernels. */
 import type { ModuleBuilder } from "./assembler.ts";
+import type { GemmTile } from "./gemm_tile.ts";
 
 /** One 32-bit word of a call's arguments: a number, or an address. */
 export type WasmArgument = number | {
@@ -28,6 +29,8 @@ export interface WasmProgram {
   readonly threads: number;
   /** The size of the scratch that every thread gives to its kernels. */
   readonly scratchBytes: number;
+  /** The register tile of products. */
+  readonly tile: GemmTile;
   /** Whether a library of the system does large products: the module imports its `sgemm`. */
   readonly blas?: boolean;
   /** Emits something into the module the first time that `key` is asked for. */
