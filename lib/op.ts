@@ -118,6 +118,26 @@ export interface ReductionRule {
   readonly reduce: "sum" | "product" | "maximum" | "minimum";
 }
 
+/** Where a kernel in place moves the elements of an input to. */
+export interface MoveRule {
+  /** The input whose elements are moved; of the others, none as large as output 0 is read. */
+  readonly input: number;
+  /**
+   * The place in output 0 of the element number `at`, both in row-major order.
+   *
+   * @param load An element of another input, by its place.
+   */
+  to(
+    at: Expr,
+    load: (input: number, at: Expr) => Expr,
+    use: {
+      readonly e: ExprBuilder;
+      readonly inputs: readonly TensorType[];
+      readonly attributes: Attributes;
+    },
+  ): Expr;
+}
+
 /** Runs as hand-written kernels. */
 export interface KernelRule {
   readonly kind: "kernel";
@@ -131,6 +151,11 @@ export interface KernelRule {
   readonly epilogue?: { readonly [backend in "webgpu" | "wasm"]?: number | "row" };
   /** Output 0 takes over the buffer of this input and the kernel updates it in place. */
   readonly inPlace?: number;
+  /**
+   * For a kernel in place that does nothing but move elements of an input into output 0, which the
+   * kernel that makes them may then do in its place.
+   */
+  readonly moves?: MoveRule;
   /**
    * The plain implementation: the meaning of the op. It runs in float64 in the reference backend,
    * and in the wasm backend where there is no `wasm`. For an in-place op, output 0 already holds

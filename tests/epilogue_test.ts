@@ -3,6 +3,7 @@ import {
   adamw,
   add,
   attention,
+  cos,
   defineOp,
   gelu,
   jit,
@@ -14,6 +15,7 @@ import {
   reshape,
   rotary2d,
   silu,
+  sin,
   slice,
   split,
   square,
@@ -23,6 +25,7 @@ import {
   type Tensor,
   tensor,
   transpose,
+  updateSlice,
   valueAndGrad,
 } from "../mod.ts";
 import { use } from "../lib/device.ts";
@@ -147,6 +150,66 @@ testOnDevices("attention of turned heads ends with their union and a residual", 
   const names = plan.steps.map(({ name }) => name);
   if (device.name !== "reference") {
     assertEquals(names, ["matmul+rotary+rotary", "attention+add"]);
+  }
+});
+
+/** Attention whose keys and values grow by those of new rows from `start` on. */
+function grow(x: Tensor, w: Tensor, angles: Tensor, cache: Tensor[], start: Tensor): Tensor[] {
+  const [q, k, v] = heads(matmul(x, w), 2) as [Tensor, Tensor, Tensor];
+  const turned = [rotary2d(k, cos(angles), sin(angles)), v];
+  const [keys, values] = cache.map((old, i) => updateSlice(old, turned[i]!, start, { axis: 2 }));
+  return [attention(q, keys!, values!), keys!, values!];
+}
+
+const growing: Shape[] = [[2, 3, 16], [16, 48], [3, 4], [2, 2, 11, 8], [2, 2, 11, 8]];
+
+for (const start of [-4, 2, 20]) {
+  testOnDevices(`a product ends in a cache's copy, written from ${start} on`, async (device) => {
+    const run = (...[x, w, angles, ...cache]: Tensor[]) =>
+      grow(x!, w!, angles!, cache, tensor(start, { dtype: "i32" }));
+    await assertAgree(run, growing, device);
+  });
+}
+
+testOnDevices("a product that ends in caches is one kernel where they may be overwritten", () => {
+  const run = (...[x, w, angles, keys, values, start]: Tensor[]) =>
+    grow(x!, w!, angles!, [keys!, values!], start!);
+  const types = [...growing.map((shape) => placeholder(shape)), placeholder([], "i32")];
+  const names = (donate: number[]) =>
+    planOf(run, types, { donate }).steps.map(({ name }) => name).slice(-3);
+  const product = "matmul+reshape+rotary+updateSlice+updateSlice";
+  assertEquals(names([3, 4]), ["cos+sin", product, "attention"]);
+  assertEquals(names([3]), ["copy(matmul)", product, "attention"]);
+}, ["webgpu"]);
+
+testOnDevices("a product ends in caches that grow in place", async (device) => {
+  const [first, w, angles, ...empty] = growing.map((shape, i) => {
+    const { data } = noise(shape, i + 1);
+    return () => tensor(data, { shape });
+  });
+  const run = async () => {
+    const step = jit(
+      (cache: Tensor[], x: Tensor, start: Tensor) => {
+        const [seen, ...grown] = grow(x, w!(), angles!(), cache, start);
+        return { seen: seen!, cache: grown };
+      },
+      { donate: [0] },
+    );
+    let cache = empty.map((make) => make()), x = first!();
+    const all: Float32Array[] = [];
+    for (const start of [0, 3, 6]) {
+      const result = step(cache, x, tensor(start, { dtype: "i32" }));
+      x = reshape(result.seen, first!().shape);
+      cache = result.cache;
+      all.push(await result.seen.data() as Float32Array);
+    }
+    return [...all, ...await Promise.all(cache.map((x) => x.data() as Promise<Float32Array>))];
+  };
+  use(await openDevice("reference"));
+  const expected = await run();
+  use(device);
+  for (const [i, values] of (await run()).entries()) {
+    values.forEach((x, j) => assert(Math.abs(x - expected[i]![j]!) < 2e-5, `${i}: ${j}`));
   }
 });
 

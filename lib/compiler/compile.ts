@@ -9,6 +9,7 @@ import { fuseEpilogues, type OwnerEpilogue, storesInPlace } from "./epilogue.ts"
 import { fuse, type Fused, kernelReads, type Owner, reaches } from "./fuse.ts";
 import { type GroupKernel, loopKernel } from "./loops.ts";
 import { viewOf } from "./lower.ts";
+import { fuseMoves } from "./moves.ts";
 import { Heap } from "./heap.ts";
 import { type Lifetime, pack, share } from "./memory.ts";
 import type { Epilogue, Plan, PlanBuffer, Step } from "./plan.ts";
@@ -36,7 +37,7 @@ export interface Compiled {
  * @returns A plan to be prepared by a backend.
  */
 export function compile(graph: Canonical, options: CompileOptions): Compiled {
-  const fused = fuseEpilogues(graph, fuse(graph, options), options);
+  const fused = fuseMoves(graph, fuseEpilogues(graph, fuse(graph, options), options), options);
   const isBuffer = (part: Part) => fused.stored.has(part);
   const kernels = new Map<Owner, GroupKernel>();
   for (const owner of fused.owners) {
@@ -115,11 +116,15 @@ export function compile(graph: Canonical, options: CompileOptions): Compiled {
       const home = i === 0 && epilogue && homeOf(part, epilogue, reads);
       return bufferOf(home || part);
     });
-    if (op.run.inPlace !== undefined && writes[0] !== reads[op.run.inPlace]) {
-      const from = reads[op.run.inPlace]!;
-      steps.push({ kind: "copy", name: `copy(${op.name})`, reads: [from], writes: [writes[0]!] });
+    const copyFirst = (from: number, to: number) => {
+      if (from === to) return;
+      steps.push({ kind: "copy", name: `copy(${op.name})`, reads: [from], writes: [to] });
+    };
+    if (op.run.inPlace !== undefined) {
+      copyFirst(reads[op.run.inPlace]!, writes[0]!);
       reads[op.run.inPlace] = writes[0]!;
     }
+    for (const [part, from] of epilogue?.inPlace ?? []) copyFirst(bufferOf(from), bufferOf(part));
     const whole = ({ shape, dtype }: Part): View => ({
       shape,
       dtype,
@@ -299,6 +304,9 @@ function takeOver(
   };
 
   for (const owner of fused.owners) {
+    for (const [part, from] of owner.epilogue?.inPlace ?? []) {
+      if (mayBeOverwritten(from)) take(part, from, owner);
+    }
     const unit = owner.units[0]!;
     if (owner.members || unit.op.run.kind !== "kernel" || unit.op.run.inPlace === undefined) {
       continue;

@@ -18,6 +18,8 @@ export interface OwnerEpilogue {
   readonly parts: EpiloguePart[];
   readonly reads: Part[];
   readonly writes: Part[];
+  /** Values that a write is made in place of; other elements of theirs stay. */
+  readonly inPlace: Map<Part, Part>;
   /** Whether anything else reads output 0. */
   keeps: boolean;
 }
@@ -47,7 +49,9 @@ export function fuseEpilogues(graph: Canonical, fused: Fused, limits: EpilogueLi
     const reach = rule.kind === "kernel" && rule.epilogue?.[backend];
     if (!reach || rule.inPlace !== undefined) continue;
     const made = unit.outputs[0]!;
-    const epilogue: OwnerEpilogue = { groups: [], parts: [], reads: [], writes: [], keeps: false };
+    const epilogue: OwnerEpilogue = {
+      ...{ groups: [], parts: [], reads: [], writes: [], inPlace: new Map(), keeps: false },
+    };
     for (const group of readers.get(made) ?? []) {
       if (!mayJoin(group, kernel, epilogue)) continue;
       const loops = loopKernel(group, fused.stored);
@@ -63,9 +67,7 @@ export function fuseEpilogues(graph: Canonical, fused: Fused, limits: EpilogueLi
       epilogue.writes.push(...loops.writes);
       gone.set(group, kernel);
       for (const part of group.members!.keys()) ownerOf.set(part, kernel);
-      for (const dep of group.deps) if (dep !== kernel) kernel.deps.add(dep);
-      for (const owner of fused.owners) if (owner.deps.delete(group)) owner.deps.add(kernel);
-      kernel.deps.delete(kernel);
+      takeIn(group, kernel, fused.owners);
     }
     if (epilogue.parts.length === 0) continue;
     const others = (readers.get(made) ?? []).some((reader) => !epilogue.groups.includes(reader));
@@ -75,6 +77,13 @@ export function fuseEpilogues(graph: Canonical, fused: Fused, limits: EpilogueLi
   return { ...fused, owners: fused.owners.filter((owner) => !gone.has(owner)), ownerOf };
 }
 
+/** Makes what an owner needs, and what needs it, wait for and be waited for by the kernel that it joins. */
+export function takeIn(owner: Owner, kernel: Owner, owners: readonly Owner[]): void {
+  for (const dep of owner.deps) kernel.deps.add(dep);
+  for (const other of owners) if (other.deps.delete(owner)) other.deps.add(kernel);
+  kernel.deps.delete(kernel);
+}
+
 /** Whether a part reads no more of the matrix than a kernel has at hand. */
 function isWithin({ span, start }: EpiloguePart, reach: number | "row", width: number) {
   if (span === 1 || reach === "row") return true;
@@ -82,7 +91,7 @@ function isWithin({ span, start }: EpiloguePart, reach: number | "row", width: n
 }
 
 /** Who reads each value that has a buffer, in the order of the program. */
-function readersOf({ owners, stored }: Fused): Map<Part, Owner[]> {
+export function readersOf({ owners, stored }: Fused): Map<Part, Owner[]> {
   const readers = new Map<Part, Owner[]>();
   for (const owner of owners) {
     for (const part of owner.reads ?? new Set(kernelReads(owner, stored))) {

@@ -55,16 +55,20 @@ export function stepCost(plan: Plan, step: Step): Cost {
 }
 
 /** An op in place touches as much of its input as it is given to write. */
-function kernelBytes(plan: Plan, { op, spec, reads, writes }: KernelStep): number {
+function kernelBytes(plan: Plan, { op, spec, reads }: KernelStep): number {
   const { inPlace } = op.run;
   const given = spec.inputs.filter((_, i) => i !== inPlace)
     .reduce((sum, input) => sum + byteLength(input), 0);
   if (inPlace !== undefined) return 2 * given;
   const { epilogue } = spec;
   const own = epilogue && !epilogue.keeps ? spec.outputs.slice(1) : spec.outputs;
-  const extra = [...reads.slice(spec.inputs.length), ...writes.slice(spec.outputs.length)];
+  const stored = (epilogue?.parts ?? []).map(({ rows, columns, stores }) =>
+    stores.reduce((sum, { value }) => sum + bytesPerElement[value.dtype], 0) *
+    sizeOf([...rows, ...columns])
+  );
   return given + own.reduce((sum, output) => sum + byteLength(output), 0) +
-    extra.reduce((sum, id) => sum + plan.buffers[id]!.bytes, 0);
+    reads.slice(spec.inputs.length).reduce((sum, id) => sum + plan.buffers[id]!.bytes, 0) +
+    stored.reduce((sum, bytes) => sum + bytes, 0);
 }
 
 function epilogueFlops({ spec: { epilogue } }: KernelStep): number {

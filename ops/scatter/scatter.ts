@@ -171,6 +171,18 @@ const updateSliceOp: Op = {
   run: {
     kind: "kernel",
     inPlace: 0,
+    moves: {
+      input: 1,
+      to(at, load, { e, inputs: [base, update], attributes: { axis } }) {
+        const inner = sizeOf(base!.shape.slice(axis + 1));
+        const length = base!.shape[axis]!, written = update!.shape[axis]!;
+        const place = e.apply("maximum", load(2, e.int(0)), e.int(0));
+        const first = e.apply("minimum", place, e.int(length - written));
+        const outer = e.apply("divide", at, e.int(written * inner));
+        const before = e.apply("mul", outer, e.int((length - written) * inner));
+        return e.apply("add", e.apply("add", at, before), e.apply("mul", first, e.int(inner)));
+      },
+    },
     cpu: updateSliceCpu,
     wasm: updateSliceWasm,
     wgsl: updateSliceWgsl,
