@@ -1,6 +1,7 @@
 /** Sampling continuous tokens from the Fully Masked Transformer, set by set. */
 import { foldIn as foldInKey } from "../../lib/random/threefry.ts";
 import { type Tensor, tensor } from "../../lib/tensor.ts";
+import { treeLeaves } from "../../lib/tree.ts";
 import { jit } from "../../lib/transforms/jit.ts";
 import { add } from "../../ops/arithmetic.ts";
 import { less } from "../../ops/compare.ts";
@@ -149,6 +150,7 @@ export async function sampleContinuous(
         vectorsByCell(await reached.data() as Float32Array, plan.orders, channels, places),
     });
   }
+  for (const x of treeLeaves<Tensor>(caches)) x.dispose();
   const count = tokenCount(model);
   const rows = plan.orders.flatMap((order, image) =>
     Array.from(invertOrder(order), (place) => image * slots + 1 + place)

@@ -1,5 +1,6 @@
 /** Sampling from the Fully Masked Transformer, set by set, in any order and any intervals. */
 import { type Tensor, tensor } from "../../lib/tensor.ts";
+import { treeLeaves } from "../../lib/tree.ts";
 import { takeAlong } from "../../ops/gather.ts";
 import { slice } from "../../ops/slice.ts";
 import { invertOrder } from "../sar/order.ts";
@@ -110,6 +111,7 @@ export async function sample(
       logits: logits && treeOfSet(logits, step.size),
     });
   }
+  for (const x of treeLeaves<Tensor>(state.caches)) x.dispose();
   const cells = orders.flatMap((order) => [...invertOrder(order)]).map((place) => place + 1);
   const found = tensor(Int32Array.from(cells), { shape: [images, count] });
   return takeAlong(state.sequence, found, { axis: 1 });

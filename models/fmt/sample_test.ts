@@ -371,3 +371,15 @@ testOnDevices("sampling refuses labels, orders, intervals and keys that do not f
   await refuses({ intervals: [11] }, RangeError as typeof TypeError, "add up to 12");
   await refuses({ key: undefined }, TypeError, "expected a key");
 }, ["reference"]);
+
+testOnDevices("sampling gives its caches back when it ends", async (device) => {
+  const wide = { height: 16, width: 16 };
+  const { model, params } = makeModel({ grid: wide });
+  const options = { ...recipeOptions("fixed-random-2-uniform", 1, wide), guidance: 2 };
+  await tokensOf(sample(model, params, options)); // weights and programs stay
+  const before = device.counters.bytesLive;
+  await tokensOf(sample(model, params, options));
+  const oneCache = 2 * model.dim * wide.height * wide.width * 4;
+  const kept = device.counters.bytesLive - before;
+  assert(kept < oneCache, `${kept} bytes are kept`);
+}, ["wasm", "webgpu"]);

@@ -1,6 +1,7 @@
 /** Guided sampling from the GPT, token by token, with keys and values cached on the device. */
 import { foldIn, type Key, uniform } from "../../lib/random/threefry.ts";
 import { type Tensor, tensor } from "../../lib/tensor.ts";
+import { treeLeaves } from "../../lib/tree.ts";
 import { jit } from "../../lib/transforms/jit.ts";
 import { add, div } from "../../ops/arithmetic.ts";
 import { equal, less } from "../../ops/compare.ts";
@@ -193,6 +194,7 @@ export async function sampleGpt(
       logits: result.logits,
     });
   }
+  for (const x of treeLeaves<Tensor>(state.caches)) x.dispose();
   return slice(state.sequence, [null, [1, null]]);
 }
 

@@ -34,6 +34,9 @@ type I = Expr<"i32">;
 /** Inputs and outputs of attention, whose addresses are its first arguments. */
 const operandCount = 6;
 
+/** With more rows than these, keys and values are packed. */
+const mostDotRows = 4, mostInPlaceRows = 10;
+
 /** Sizes of an attention, and strides (in bytes) of its operands. */
 export interface AttentionShape {
   readonly batch: number;
@@ -151,10 +154,13 @@ function emitAttention(
   name: string,
   { heads, rows, columns, width, scale, strides }: AttentionShape,
   { blockRows, blockColumns }: { blockRows: number; blockColumns: number },
-  { packB, direct }: BlockProducts,
+  { packB, direct, inPlace, dots }: BlockProducts,
   epilogue: WasmEpilogue | undefined,
 ): void {
   const [q, k, v, visible] = strides as readonly (readonly [number, number, number, number])[];
+  // For few rows it costs more to pack keys and values than to read them where they lie.
+  const readsKeys = blockRows <= mostDotRows && q![3] === 4 && k![3] === 4;
+  const readsValues = blockRows <= mostInPlaceRows && v![3] === 4;
   const softmax = emitOnlineSoftmax(m, scale);
   const part = scratchParts({
     tile: directScratchBytes,
@@ -189,14 +195,17 @@ function emitAttention(
     });
     f.for(0, most, blockColumns, (from) => {
       const n = f.let(i32.minU(i32.sub(most, from), blockColumns));
-      f.do(packB({
-        ...{ to: keys, count: n, k: width, lane: k![2], step: k![3] },
-        from: at(firstKey, from, k![2]),
-      }));
-      f.do(direct({
-        ...{ a: queries, aRow: q![2], aStep: q![3], b: keys, bPanel: panelBytes(width) },
-        ...{ c: scores, cRow: 4 * blockColumns, m: count, n, k: width, accumulate: 0, scratch },
-      }));
+      const key = at(firstKey, from, k![2]);
+      const ofScores = {
+        ...{ a: queries, aRow: q![2], c: scores, cRow: 4 * blockColumns },
+        ...{ m: count, n, k: width, accumulate: 0 },
+      };
+      if (readsKeys) f.do(dots({ ...ofScores, b: key, bColumn: k![2] }));
+      else {
+        f.do(packB({ to: keys, from: key, count: n, k: width, lane: k![2], step: k![3] }));
+        const bPanel = panelBytes(width);
+        f.do(direct({ ...ofScores, aStep: q![3], b: keys, bPanel, scratch }));
+      }
       f.for(0, count, 1, (i) => {
         const sees = seenFrom(f, at(seen, i, visible![1]), from, n);
         const keep = f.let(
@@ -206,15 +215,16 @@ function emitAttention(
           scaleRow(f, f.let(at(out, i, 4 * width)), i32.const(width), f.let(f32x4.splat(keep)));
         });
       });
-      f.do(packB({
-        ...{ to: values, count: width, k: n, lane: v![3], step: v![2] },
-        from: at(firstValue, from, v![2]),
-      }));
-      f.do(direct({
-        ...{ a: scores, aRow: 4 * blockColumns, aStep: 4, b: values, bPanel: panelBytes(n) },
-        ...{ c: out, cRow: 4 * width, m: count, n: width, k: n, scratch },
-        accumulate: i32.ne(from, 0),
-      }));
+      const value = at(firstValue, from, v![2]);
+      const ofOut = {
+        ...{ a: scores, aRow: 4 * blockColumns, aStep: 4, c: out, cRow: 4 * width },
+        ...{ m: count, n: width, k: n, accumulate: i32.ne(from, 0), scratch },
+      };
+      if (readsValues) f.do(inPlace({ ...ofOut, b: value, bStep: v![2] }));
+      else {
+        f.do(packB({ to: values, from: value, count: width, k: n, lane: v![3], step: v![2] }));
+        f.do(direct({ ...ofOut, b: values, bPanel: panelBytes(n) }));
+      }
     });
     f.for(0, count, 1, (i) => {
       const state = f.let(at(states, i, 8));

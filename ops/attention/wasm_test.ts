@@ -59,6 +59,13 @@ wasmTest("attention and its gradient equal the reference, whatever the sizes", a
   await check({ batch: 1, heads: 1, rows: 20, columns: 300, width: 260 });
 });
 
+wasmTest("few rows, which read keys and values where they lie, see what many see", async () => {
+  await check({ batch: 2, heads: 2, rows: 1, columns: 300, width: 32, visible: [270] });
+  await check({ batch: 2, heads: 2, rows: 3, columns: 300, width: 12, visible: [0, 290, 17] });
+  await check({ batch: 1, heads: 3, rows: 4, columns: 9, width: 7, visible: [9, 0, 1, 4] });
+  await check({ batch: 1, heads: 2, rows: 7, columns: 260, width: 20, visible: [260, 3] });
+});
+
 wasmTest("rows see prefixes, some of them nothing, in one block or across several", async () => {
   const visible = [0, 1, 5, 5, 20, 21, 3, 0, 17, 8];
   await check({ batch: 2, heads: 2, rows: 10, columns: 21, width: 8, visible });

@@ -8,6 +8,7 @@ import {
   at,
   directColumns,
   emitDirectGemm,
+  emitDotGemm,
   emitPackA,
   emitPackB,
   emitPackedTile,
@@ -38,6 +39,12 @@ export interface BlockProducts {
   readonly packB: Pack;
   /** Reads A where it lies: for rows that are contiguous. Scratch: `directScratchBytes`. */
   readonly direct: BlockProduct;
+  /** The same with B where it lies, its columns contiguous: for few rows. `bStep` is from row to row. */
+  readonly inPlace: (
+    args: Omit<Parameters<BlockProduct>[0], "bPanel"> & { bStep: Operand<"i32"> },
+  ) => Expr<"void">;
+  /** A and B where they lie, both along k: for few rows. `bColumn` is from column to column. */
+  readonly dots: ReturnType<typeof emitDotGemm>;
   /** Packs A first: for columns that are contiguous. Scratch: `packedScratchBytes(m, k)`. */
   readonly packed: BlockProduct;
 }
@@ -101,6 +108,8 @@ function emitBlockProducts(m: ModuleBuilder, size: GemmTile): BlockProducts {
   return {
     packB,
     direct: (args) => direct({ ...args, bStep: 4 * directColumns }),
+    inPlace: (args) => direct({ ...args, bPanel: 4 * directColumns }),
+    dots: emitDotGemm(m),
     packed,
   };
 }
