@@ -5,7 +5,7 @@ import type { StageName } from "../models/training/metrics.ts";
 import { emptyStages } from "../models/training/plan.ts";
 import { profileSteps } from "../models/training/profile.ts";
 import { chooseConfig } from "./train.ts";
-import { UsageError } from "./usage.ts";
+import { checked, UsageError } from "./usage.ts";
 
 /** The most rows of the table. */
 const shownKernels = 30;
@@ -20,7 +20,8 @@ export interface ProfileOptions {
 /** Prints the kernel table of a few training steps. */
 export async function profileCommand(name: string, options: ProfileOptions): Promise<void> {
   const config = await chooseConfig({ config: name, set: options.set });
-  const stage = emptyStages(config).find(({ name }) => name === options.stage);
+  const stages = await checked(() => emptyStages(config));
+  const stage = stages.find(({ name }) => name === options.stage);
   if (!stage) throw new UsageError(`--stage: ${name} does not train a ${options.stage}`);
   const rows = await profileSteps(stage, options.steps);
   const total = rows.reduce((sum, { ms }) => sum + ms, 0);

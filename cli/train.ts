@@ -59,7 +59,8 @@ More: ${command} ${out} --out three.png --class 3 --count 16 --steps 16`);
 
 /** Trains to the end, or until the process is asked to stop; returns whether it is the end. */
 async function runTraining(config: RunConfig, out: string): Promise<boolean> {
-  await checked(() => checkPrecision(config.training.precision)); // before the tokenizer is trained
+  const { tokenizerTraining, training } = config;
+  await checked(() => checkPrecision({ tokenizerTraining, training })); // before the tokenizer is trained
   const start = performance.now();
   const stop = new AbortController();
   // Once only: a second signal ends the process at once.

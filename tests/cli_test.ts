@@ -72,8 +72,11 @@ Deno.test("plan prints parameters, arithmetic and memory of a step", async () =>
     assert(line.test(out), out);
   }
   await assertMisuse(["plan", "smoke", "--set", "model.width=3"], /model\.width: unknown/);
-  const half = ["--device", "wasm", "--set", "training.precision=f16"];
-  await assertMisuse(["plan", "smoke", ...half], /training\.precision: expected f32 but found f16/);
+  for (const field of ["training.precision", "tokenizerTraining.precision"]) {
+    const half = ["--device", "wasm", "--set", `${field}=f16`];
+    const message = new RegExp(`${field}: expected f32 but found f16`);
+    await assertMisuse(["plan", "smoke", ...half], message);
+  }
 });
 
 Deno.test("profile prints the kernels of a training step", async () => {

@@ -67,6 +67,13 @@ const trainingFields = (initial: TrainingDefaults) => ({
   keepBest: z.boolean().default(true).describe(
     "Whether the checkpoint with the lowest loss, as the mean since the one before it, is kept as well",
   ),
+  precision: z.enum(["f32", "f16"]).default("f32").describe(
+    "Type that it is computed in; f16 keeps weights in f32 and needs a webgpu device with shader-f16",
+  ),
+  lossScaleEvery: count(
+    2000,
+    "Good steps in a row that double the scale of the loss in f16; a step that overflows is skipped and halves it",
+  ),
 });
 
 /** Zod schema of the tokenizer's training. */
@@ -107,13 +114,6 @@ export const trainingSchema = z.strictObject({
   ),
   offload: z.boolean().default(false).describe(
     "Whether AdamW's means and the average wait in the host's memory, as for models beyond the 4 GiB of wasm: more time",
-  ),
-  precision: z.enum(["f32", "f16"]).default("f32").describe(
-    "Type that the model is computed in; f16 keeps weights in f32 and needs a webgpu device with shader-f16",
-  ),
-  lossScaleEvery: count(
-    2000,
-    "Good steps in a row that double the scale of the loss in f16; a step that overflows is skipped and halves it",
   ),
 }).describe("Training of the model");
 

@@ -10,6 +10,7 @@ import { showShape } from "../../lib/shape.ts";
 import { type Tensor, tensor } from "../../lib/tensor.ts";
 import { silu } from "../../ops/activations.ts";
 import { add, mul, sub } from "../../ops/arithmetic.ts";
+import { cast } from "../../ops/cast.ts";
 import { normal, randint } from "../../ops/distributions.ts";
 import { embedding } from "../../ops/gather.ts";
 import { layerNorm } from "../../ops/normalize.ts";
@@ -105,7 +106,7 @@ export function diffusionHeadParameters(
 }
 
 /**
- * Predicts the noise in tokens.
+ * Predicts the noise in tokens, computed in the type of the parameters.
  *
  * @param head The configuration.
  * @param params Its parameters.
@@ -121,10 +122,11 @@ export function predictNoise(
   time: Tensor,
   z: Tensor,
 ): Tensor {
-  const features = embedding(timeTable(head.steps), time);
+  const { dtype } = params.input.weight;
+  const features = cast(embedding(timeTable(head.steps), time), dtype);
   const embeddedTime = affine(params.time.out, silu(affine(params.time.in, features)));
   const condition = silu(add(embeddedTime, affine(params.condition, z)));
-  let h = affine(params.input, x);
+  let h = affine(params.input, cast(x, dtype));
   for (const layer of params.layers) {
     const [shift, scale, gate] = modulation(layer.modulation, condition, 3);
     const inner = silu(affine(layer.in, modulate(h, shift!, scale!)));

@@ -2,6 +2,7 @@
 import type { Tensor } from "../../lib/tensor.ts";
 import { stopGradient } from "../../lib/transforms/vjp.ts";
 import { add, mul, sub } from "../../ops/arithmetic.ts";
+import { cast } from "../../ops/cast.ts";
 import { embedding } from "../../ops/gather.ts";
 import { matmul } from "../../ops/matmul/matmul.ts";
 import { square } from "../../ops/power.ts";
@@ -77,12 +78,13 @@ export function codeVectors(
   return transpose(embedding(codebook(model, params), codes), [0, 3, 1, 2]);
 }
 
-/** The rows [V, C] as they are compared, of length 1 if codes are normalized. */
+/** The rows f32 [V, C] as they are compared, of length 1 if codes are normalized. */
 export function codebook(
   { normalizeCodes }: CodebookSettings,
   { quantize: { embedding: { weight } } }: CodebookOwner,
 ): Tensor {
-  return normalizeCodes ? l2Normalize(weight) : weight;
+  const rows = cast(weight, "f32");
+  return normalizeCodes ? l2Normalize(rows) : rows;
 }
 
 /**

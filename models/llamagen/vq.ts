@@ -7,6 +7,7 @@
 import { showShape } from "../../lib/shape.ts";
 import type { Tensor } from "../../lib/tensor.ts";
 import { silu } from "../../ops/activations.ts";
+import { cast } from "../../ops/cast.ts";
 import { upsampleNearest } from "../../ops/upsample.ts";
 import {
   type Codebook,
@@ -158,10 +159,10 @@ export function encodeLlamagenImages(
     const h = applyLevel(model, level, x);
     if (!level.downsample) return h;
     return applyConv2d(level.downsample.conv, h, { stride: 2, padding: [0, 1, 0, 1] });
-  }, applyConv2d(conv_in, images));
+  }, applyConv2d(conv_in, cast(images, conv_in.weight.dtype)));
   const h = applyMiddle(model, mid, deepest);
   const encoded = applyConv2d(conv_out, silu(normalize(model, norm_out, h)));
-  const latent = applyConv2d(params.quant_conv, encoded);
+  const latent = cast(applyConv2d(params.quant_conv, encoded), "f32");
   return { encoded, latent, ...quantize(model, params, latent) };
 }
 
@@ -205,12 +206,13 @@ export function decodeVectors(
   vectors: Tensor,
 ): Tensor {
   const { conv_in, conv_blocks, mid, norm_out, conv_out } = params.decoder;
-  const first = applyConv2d(conv_in, applyConv2d(params.post_quant_conv, vectors));
+  const own = cast(vectors, conv_in.weight.dtype);
+  const first = applyConv2d(conv_in, applyConv2d(params.post_quant_conv, own));
   const largest = conv_blocks.reduce((x, level) => {
     const h = applyLevel(model, level, x);
     return level.upsample ? applyConv2d(level.upsample.conv, upsampleNearest(h)) : h;
   }, applyMiddle(model, mid, first));
-  return applyConv2d(conv_out, silu(normalize(model, norm_out, largest)));
+  return cast(applyConv2d(conv_out, silu(normalize(model, norm_out, largest))), "f32");
 }
 
 /**

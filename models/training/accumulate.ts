@@ -95,7 +95,7 @@ export function partialPrograms<P, Batch, Buffers = unknown>(
 ): PartialPrograms<P, Batch, Buffers> {
   const afterUpdate = buffers?.update;
   const names = losses.map(nameOf);
-  checkPrecision(settings.precision);
+  checkPrecision({ training: settings });
   return {
     gradients: jit(function gradients({ params, lossScale, buffers }, batch, sums, isFirst) {
       const before = treeMap((sum: Tensor) => where(isFirst, 0, sum), sums);

@@ -18,7 +18,7 @@ export async function blameStep<P, Batch, Buffers>(
   batch: Batch,
 ): Promise<string> {
   const step = trainingStep(loss, losses, settings, buffers?.update);
-  const history = zeros([1, metricNames(losses).length]);
+  const history = zeros([1, metricNames(losses, settings.precision).length]);
   try {
     await debugNans((inputs: { state: typeof state; batch: Batch }) =>
       step(inputs.state, history, inputs.batch)

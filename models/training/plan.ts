@@ -18,7 +18,7 @@ import { partialPrograms } from "./accumulate.ts";
 import type { Stage } from "./loop.ts";
 import type { StageName } from "./metrics.ts";
 import { modelStage } from "./model_stage.ts";
-import { type LossScale, lossScaling } from "./precision.ts";
+import { checkPrecision, type LossScale, lossScaling } from "./precision.ts";
 import { metricNames, type TrainingState, trainingStep } from "./step.ts";
 import { tokensInMemory } from "./tokens.ts";
 import { tokenizerStage, trainsTokenizer } from "./tokenizer_stage.ts";
@@ -81,9 +81,11 @@ export async function planRun(config: RunConfig): Promise<StepPlan[]> {
  *
  * @param config The configuration.
  * @returns The trainings in their order.
+ * @throws {RangeError} If the current device does not have the type that one is to be computed in.
  */
 export function emptyStages(config: RunConfig): Stage<unknown, unknown, unknown>[] {
   const { data, tokenizer, tokenizerTraining, training } = config;
+  checkPrecision({ tokenizerTraining, training });
   const { height, width, channels } = imageSizeOf(data);
   const { grid, scales, values } = tokenLayout(tokenizer, { height, width, channels });
   const perImage = tokenCount({ grid, scales });

@@ -83,13 +83,19 @@ export function inHalf<P>(params: P, factor: () => Tensor): P {
 /**
  * Fails where the current device cannot train in a type.
  *
+ * @param trainings Trainings by the names of their settings.
  * @throws {RangeError} If it does not have it.
  */
-export function checkPrecision(precision: Precision | undefined): void {
+export function checkPrecision(
+  trainings: {
+    readonly [N in "tokenizerTraining" | "training"]?: { readonly precision: Precision };
+  },
+): void {
   const { name, features } = currentDevice();
-  if (precision !== "f16" || features.f16) return;
+  const half = Object.entries(trainings).find(([, { precision }]) => precision === "f16");
+  if (!half || features.f16) return;
   throw new RangeError(
-    `training.precision: expected f32 but found f16, which the device ${name} ` +
+    `${half[0]}.precision: expected f32 but found f16, which the device ${name} ` +
       (name === "webgpu" ? "lacks (its adapter has no shader-f16)" : "does not have"),
   );
 }

@@ -39,12 +39,8 @@ export interface TrainingState<P, Buffers = unknown> {
   readonly buffers?: Buffers;
 }
 
-/** Settings of a training, of which the model's alone knows a precision. */
-export type StepSettings = TrainingSettings & {
-  readonly precision?: Precision;
-  readonly lossScaleEvery?: number;
-  readonly offload?: boolean;
-};
+/** Settings of a training, of which the model's alone may offload. */
+export type StepSettings = TrainingSettings & { readonly offload?: boolean };
 
 /**
  * A scalar to be minimized as `loss`, others to be logged, and what {@link AfterUpdate} needs of the batch: tensors
@@ -162,7 +158,7 @@ export function trainingStep<P, Batch, Buffers = unknown>(
   settings: StepSettings,
   afterUpdate?: AfterUpdate<P, Batch, Buffers>,
 ): TrainingStep<P, Batch, Buffers> {
-  checkPrecision(settings.precision);
+  checkPrecision({ training: settings });
   return jit(function trainingStep(state, history, batch) {
     const ofParameters = (params: P) => loss(params, batch, state.buffers as Buffers);
     const { found, gradients } = differentiate(ofParameters, state.params, state);
@@ -279,7 +275,7 @@ export function advance<P, Buffers>(
       },
       ...(average ? { average: unlessSkipped(ema(average, updated, decay), average) } : {}),
       ...(lossScale
-        ? { lossScale: lossScaling.next(lossScale, isGood, settings.lossScaleEvery!) }
+        ? { lossScale: lossScaling.next(lossScale, isGood, settings.lossScaleEvery) }
         : {}),
       ...(buffers ? { buffers: unlessSkipped(after?.buffers ?? buffers, buffers) } : {}),
     },

@@ -7,6 +7,7 @@
  */
 import type { Tensor } from "../../lib/tensor.ts";
 import { add, mul, sub } from "../../ops/arithmetic.ts";
+import { cast } from "../../ops/cast.ts";
 import { concat } from "../../ops/concat.ts";
 import { square } from "../../ops/power.ts";
 import { mean } from "../../ops/reduce.ts";
@@ -173,7 +174,10 @@ function addScale(
   const refined = convolution
     ? add(
       mul(enlarged, 1 - refinementShare),
-      mul(applyConv2d(convolution, enlarged), refinementShare),
+      mul(
+        cast(applyConv2d(convolution, cast(enlarged, convolution.weight.dtype)), "f32"),
+        refinementShare,
+      ),
     )
     : enlarged;
   return total ? add(total, refined) : refined;

@@ -1,7 +1,11 @@
-/** The convolutional encoder and decoder that small tokenizers share: images to latents and back. */
+/**
+ * The convolutional encoder and decoder that small tokenizers share: images to latents and back. They compute in the type
+ * of their parameters; what they take and give is f32.
+ */
 import { showShape } from "../../lib/shape.ts";
 import type { Tensor } from "../../lib/tensor.ts";
 import { silu } from "../../ops/activations.ts";
+import { cast } from "../../ops/cast.ts";
 import { upsampleNearest } from "../../ops/upsample.ts";
 import { applyConv2d, type Conv2d, conv2dParameters } from "../layers/conv2d.ts";
 import type { Parameter } from "../layers/parameter.ts";
@@ -89,9 +93,9 @@ export function encodeLatents(
   const { down, out } = params.encoder;
   const halved = down.reduce(
     (x, level) => silu(applyConv2d(level, x, { stride: 2, padding: 1 })),
-    images,
+    cast(images, out.weight.dtype),
   );
-  return applyConv2d(params.quant_conv, silu(applyConv2d(out, halved)));
+  return cast(applyConv2d(params.quant_conv, silu(applyConv2d(out, halved))), "f32");
 }
 
 /**
@@ -104,7 +108,7 @@ export function encodeLatents(
 export function decodeLatents({ decoder }: Pick<Convolutions, "decoder">, latents: Tensor): Tensor {
   const largest = decoder.up.reduce(
     (x, level) => silu(applyConv2d(level, upsampleNearest(x))),
-    silu(applyConv2d(decoder.in, latents)),
+    silu(applyConv2d(decoder.in, cast(latents, decoder.in.weight.dtype))),
   );
-  return applyConv2d(decoder.out, largest);
+  return cast(applyConv2d(decoder.out, largest), "f32");
 }
