@@ -9,7 +9,12 @@ import { expandDims } from "../reshape.ts";
 import { secondOrder } from "./second_order.ts";
 import { attentionWasm } from "./wasm.ts";
 import { attentionGradientWasm } from "./wasm_gradient.ts";
-import { attentionGradientScratch, attentionGradientWgsl, attentionWgsl } from "./wgsl.ts";
+import {
+  attentionGradientScratch,
+  attentionGradientWgsl,
+  attentionScratch,
+  attentionWgsl,
+} from "./wgsl.ts";
 
 /** Checks q [B,H,N,D], k and v [B,H,M,D], visible [B or 1, N]. */
 function checkOperands(op: string, [q, k, v, visible]: readonly TensorType[]): void {
@@ -46,6 +51,7 @@ const attentionOp: Op = {
     cpu: attentionCpu,
     wasm: attentionWasm,
     wgsl: attentionWgsl,
+    scratch: (spec, backend) => backend === "webgpu" ? attentionScratch(spec) : [],
     flops: (spec) => 4 * pairs(spec),
   },
 };

@@ -4,12 +4,19 @@
  */
 import type { KernelSpec, View, WgslDispatch, WgslTarget } from "../../lib/op.ts";
 import { epilogueWgsl } from "../../lib/backends/webgpu/epilogue_wgsl.ts";
-import { dispatchOf, elementAt, loopBound, repeat } from "../../lib/backends/webgpu/kernel_wgsl.ts";
+import { dispatchOf, loopBound, repeat } from "../../lib/backends/webgpu/kernel_wgsl.ts";
+import {
+  combineParts,
+  partsOn,
+  resultBindings,
+  states,
+  storeState,
+  threadsOfQuery,
+} from "./wgsl_parts.ts";
 import {
   declareRow,
   declareTiles,
   eachVector,
-  endRow,
   fillTiles,
   input,
   limits,
@@ -17,15 +24,15 @@ import {
   loadRow,
   main,
   minusInfinity,
-  output,
   place,
   product,
   scaleOf,
   sizesOf,
-  storeRow,
+  storeResult,
   threads,
 } from "./wgsl_rows.ts";
 
+export { attentionScratch } from "./wgsl_parts.ts";
 export { attentionGradientScratch, attentionGradientWgsl } from "./wgsl_gradient.ts";
 
 /**
@@ -34,14 +41,13 @@ export { attentionGradientScratch, attentionGradientWgsl } from "./wgsl_gradient
  */
 export function attentionWgsl(spec: KernelSpec, target: WgslTarget): WgslDispatch[] {
   const [q, k, v, visible] = spec.inputs as [View, View, View, View];
-  const [out, logsumexp] = spec.outputs as [View, View];
+  const [out] = spec.outputs as [View, View];
   const sizes = sizesOf(q, k, target);
   const epilogue = epilogueWgsl(spec);
-  const keeps = epilogue?.keeps ?? true;
-  const { vectors, tile, queries } = sizes;
-  // With few queries, several threads share the keys of each.
-  const share = queries >= 32 ? 1 : Math.min(16, threads / 2 ** Math.ceil(Math.log2(queries || 1)));
-  const { workgroups, code: placed } = place(queries, threads / share, sizes, target);
+  const { vectors, tile, queries, heads } = sizes;
+  // With few queries, several threads share the keys of each, and so do several workgroups.
+  const share = threadsOfQuery(queries), parts = partsOn(spec, target);
+  const { workgroups, code: placed } = place(queries, threads / share, sizes, target, parts);
 
   /** Takes `count` keys from `j` on into the running maximum, sum and result. */
   const take = (count: number) => {
@@ -84,15 +90,28 @@ ${
   for (var t = 1; t < ${loopBound(share, target)}; t++) { o_row[${d}] += shares[first + t]; }`)
   }
 `;
+  // Parts are equal shares of the keys that some query here sees.
+  const keysOfPart = parts === 1
+    ? "let first_key = 0;\n  let end_key = end;"
+    : `let share_of_keys = (end + ${parts * tile - 1}) / ${parts * tile} * ${tile};
+  let first_key = part * share_of_keys;
+  let end_key = min(end, first_key + share_of_keys);`;
+  const result = `    let scale = select(1.0 / sum, 0.0, limit == 0);
+    logsumexp[matrix_row] = select(largest + log(sum), minus_infinity(), limit == 0);
+${
+    eachVector(sizes, (d) =>
+      `    { let r = o_row[${d}] * scale; ${storeResult(out, epilogue, d, sizes)} }`)
+  }`;
   const code = `${minusInfinity}${limitsDeclarations}${declareTiles(["k_tile", "v_tile"], sizes)}${
     share === 1 ? "" : `var<workgroup> shares: array<vec4<f32>, ${threads}>;\n`
-  }${epilogue?.functions ?? ""}${
+  }${parts === 1 && epilogue ? epilogue.functions : ""}${
     main(`${placed}${limits(visible, sizes)}
 ${loadRow("q_row", "q", q, "i", sizes, scaleOf(spec))}
   ${declareRow("o_row", sizes)}
   var largest = -3.0e38;
   var sum = 0.0;
-  for (var start = 0; start < end; start += ${tile}) {
+  ${keysOfPart}
+  for (var start = first_key; start < end_key; start += ${tile}) {
 ${
       fillTiles(
         [{ tile: "k_tile", name: "k", view: k }, { tile: "v_tile", name: "v", view: v }],
@@ -109,27 +128,22 @@ ${take(1)}
   }
 ${merge}
   if (inside${share === 1 ? "" : ` && local % ${share} == 0`}) {
-    let scale = select(1.0 / sum, 0.0, limit == 0);
-    logsumexp[${
-      elementAt(logsumexp, ["b", "h", "row"])
-    }] = select(largest + log(sum), minus_infinity(), limit == 0);
-${keeps ? storeRow("out", out, "row", "o_row", "scale", sizes) : ""}
-${epilogue ? endRow(epilogue, out, "row", "o_row", "scale", sizes) : ""}
+    let matrix_row = (b * ${heads} + h) * ${queries} + row;
+${parts > 1 ? storeState(sizes) : result}
   }
 `)
   }`;
-  return [dispatchOf(
+  const attend = dispatchOf(
     "attention",
     [
       input("q", 0, q),
       input("k", 1, k),
       input("v", 2, v),
       input("visible", 3, visible),
-      ...keeps ? [output("out", 0, out)] : [],
-      output("logsumexp", 1, logsumexp),
-      ...epilogue?.bindings ?? [],
+      ...parts > 1 ? [states] : resultBindings(spec, epilogue),
     ],
     code,
     workgroups,
-  )];
+  );
+  return parts > 1 ? [attend, combineParts(spec, target, parts)] : [attend];
 }

@@ -111,24 +111,34 @@ export function storeRow(
     });
 }
 
-/** Ends a row of registers, times a factor, as the row of `output` that it is. */
-export function endRow(
-  { store }: EpilogueWgsl,
+/**
+ * The statements that store vector number `d` of the result's row `matrix_row`, which stands in `r`, and
+ * that end it.
+ */
+export function storeResult(
   { dtype }: View,
-  row: string,
-  register: string,
-  factor: string,
+  epilogue: EpilogueWgsl | undefined,
+  d: number | string,
   sizes: Sizes,
 ): string {
-  const { heads, queries, width } = sizes;
-  return `    let matrix_row = (b * ${heads} + h) * ${queries} + ${row};\n` +
-    eachVector(sizes, (d) => {
-      const stores = width % 4 === 0
-        ? store("matrix_row", `4 * ${d}`, "r", true)
-        : eachComponent(sizes, d, (column, component) =>
-          store("matrix_row", column, `r.${component}`, false));
-      return `    { let r = vec4<${dtype}>(${register}[${d}] * ${factor}); ${stores} }`;
-    });
+  const { width } = sizes;
+  const kept = epilogue?.keeps ?? true
+    ? eachComponent(
+      sizes,
+      d,
+      (column, component) => `out[matrix_row * ${width} + ${column}] = ${dtype}(r.${component});`,
+    )
+    : "";
+  if (!epilogue) return kept;
+  const ended = width % 4 === 0
+    ? epilogue.store("matrix_row", `4 * ${d}`, `vec4<${dtype}>(r)`, true)
+    : eachComponent(
+      sizes,
+      d,
+      (column, component) =>
+        epilogue.store("matrix_row", column, `${dtype}(r.${component})`, false),
+    );
+  return `${kept} ${ended}`;
 }
 
 /** The statements of those elements of vector `d` that are within the row. */
@@ -202,16 +212,24 @@ export function declareTiles(names: readonly string[], { tile, vectors }: Sizes)
   );
 }
 
-/** `group` to batch `b`, head `h` and this thread's row among `rows`, `perGroup` to a workgroup. */
-export function place(rows: number, perGroup: number, { batch, heads }: Sizes, target: WgslTarget) {
+/** `group` to `part`, batch `b`, head `h` and this thread's row among `rows`, `perGroup` to a workgroup. */
+export function place(
+  rows: number,
+  perGroup: number,
+  { batch, heads }: Sizes,
+  target: WgslTarget,
+  parts = 1,
+) {
   const blocks = Math.ceil(rows / perGroup);
-  const grid = flatGrid(batch * heads * blocks, target);
+  const all = batch * heads * blocks;
+  const grid = flatGrid(all * parts, target);
   const share = threads / perGroup;
   return {
     workgroups: grid.workgroups,
     code: `  ${grid.group}
   let local = i32(local_index);
-  let b = group / ${blocks * heads};
+  let part = group / ${Math.max(1, all)};
+  let b = (group / ${blocks * heads}) % ${batch};
   let h = (group / ${blocks}) % ${heads};
   let first_row = (group % ${blocks}) * ${perGroup};
   let row = first_row + local / ${share};

@@ -23,7 +23,12 @@ import {
   type ViewedTensor,
   webgpuTest,
 } from "../../lib/backends/webgpu/testing.ts";
-import { attentionGradientScratch, attentionGradientWgsl, attentionWgsl } from "./wgsl.ts";
+import {
+  attentionGradientScratch,
+  attentionGradientWgsl,
+  attentionScratch,
+  attentionWgsl,
+} from "./wgsl.ts";
 
 /** Heads and positions are the other way round in memory, as a model's projections leave them. */
 function projected(shape: readonly [number, number, number, number], seed: number): ViewedTensor {
@@ -115,7 +120,9 @@ for (const { batch, heads, queries, keys, width, perBatch, software } of cases) 
 
       const [out, logsumexp] = await runKernel(
         backend,
-        { wgsl: (spec, target) => attentionWgsl(spec, { ...target, software }) },
+        {
+          wgsl: (spec, target) => attentionWgsl(spec, { ...target, software }),
+        },
         [q, k, v, visible],
         [row, scalar],
         { scale },
@@ -135,6 +142,46 @@ for (const { batch, heads, queries, keys, width, perBatch, software } of cases) 
       [wanted.dq, wanted.dk, wanted.dv].forEach((gradient, n) =>
         assertClose(gradients[n]!, gradient, 1e-5, ["dq", "dk", "dv"][n])
       );
+    },
+  );
+}
+
+const parted = [
+  { queries: 3, keys: 800, width: 6, workgroups: { attention: 12, "attention of parts": 1 } },
+  { queries: 33, keys: 300, width: 4, workgroups: { attention: 4, "attention of parts": 2 } },
+];
+
+for (const { queries, keys, width, workgroups } of parted) {
+  webgpuTest(
+    `on GPUs, workgroups share ${keys} keys of ${queries} queries, which may see none of a part`,
+    async (backend) => {
+      const q = projected([2, 1, queries, width], 1), k = projected([2, 1, keys, width], 2);
+      const v = projected([2, 1, keys, width], 3);
+      const seen = (i: number) => i < queries ? 0 : [1, keys, 290][i % 3]!;
+      const visible = tensorOf("i32", [2, queries], seen);
+      const wanted = attend(q, k, v, visible, 1, q);
+      const found: Record<string, number> = {};
+      const [out, logsumexp] = await runKernel(
+        backend,
+        {
+          wgsl(spec, target) {
+            const dispatches = attentionWgsl(spec, { ...target, software: false });
+            for (const { name, workgroups } of dispatches) found[name] = workgroups[0];
+            return dispatches;
+          },
+          scratch: attentionScratch,
+        },
+        [q, k, v, visible],
+        [
+          { shape: [2, 1, queries, width], dtype: "f32" },
+          { shape: [2, 1, queries], dtype: "f32" },
+        ],
+        { scale: 1 },
+      );
+      assertEquals(found, workgroups);
+      assertClose(out!, wanted.out, 1e-5, "out");
+      assertClose(logsumexp!, wanted.logsumexp, 1e-5, "logsumexp");
+      assertEquals(logsumexp![0], -Infinity);
     },
   );
 }
@@ -176,6 +223,7 @@ webgpuTest(
         {
           inPlace: 4,
           wgsl: (spec, target) => counted(attentionWgsl(behind(spec), target)),
+          scratch: attentionScratch,
         },
         [q, k, v, visible, count],
         [count, row, scalar],
@@ -186,7 +234,7 @@ webgpuTest(
         {
           inPlace: 7,
           wgsl: (spec, target) => counted(attentionGradientWgsl(behind(spec), target)),
-          scratch: (spec) => attentionGradientScratch(spec),
+          scratch: attentionGradientScratch,
         },
         [
           q,
@@ -232,14 +280,14 @@ for (const { dtype, width, software } of endings) {
     `attention ends with the union of its heads and a residual: ${name}`,
     async (backend) => {
       if (dtype === "f16" && !backend.features.f16) return;
-      const [batch, heads, queries, keys] = [2, 3, 5, 40];
+      const [batch, heads, queries, keys] = [2, 3, 5, 300];
       const given = [
         [batch, queries, heads, width],
         [batch, heads, keys, width],
         [batch, heads, keys, width],
         [batch, queries, heads * width],
       ].map((shape, i) => tensorOf(dtype, shape, noise(i + 1)));
-      given.push(tensorOf("i32", [batch, queries], (i) => 5 * i));
+      given.push(tensorOf("i32", [batch, queries], (i) => 35 * i));
       const [wanted] = await onReference(unitedHeads, given);
       use(backend);
       const plan = planOf(unitedHeads, given.map(({ shape, dtype }) => placeholder(shape, dtype)));
