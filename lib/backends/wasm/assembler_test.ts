@@ -1,6 +1,5 @@
 import { assertEquals, assertThrows } from "@std/assert";
 import {
-  broadcast,
   f32,
   f32x4,
   hasRelaxedSimd,
@@ -71,13 +70,13 @@ Deno.test("control flow: loops, branches, conditionals, calls", () => {
   assertEquals([11, 5, -5].map((n) => exports.early(n)), [-1, 5, -(2 ** 31)]);
 });
 
-Deno.test("vectors: constants, shuffles, lanes, multiply-add", () => {
+Deno.test("vectors: constants, shuffles, lanes, splats, multiply-add", () => {
   const m = wasmModule();
   m.func({ params: ["i32"], export: "run" }, (f, p) => {
     const x = f.let(v128.load(p));
     f.store.v128(p, madd(x, x, 0.5), 16);
     f.store.v128(p, shuffle(x, f32x4.const(5, 6, 7, 8), [3, 7, 0, 4]), 32);
-    f.store.v128(p, broadcast(x, 2), 48);
+    f.store.v128(p, v128.load32Splat(p, 8), 48);
     f.store.f32(p, f32x4.lane(x, 1), 64);
     f.storeLane(p, x, 3, 68);
     f.store.i32(p, i32x4.lane(i32x4.truncF32x4S(f32x4.mul(x, -3)), 3), 72);

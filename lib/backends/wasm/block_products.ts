@@ -9,15 +9,14 @@ import {
   directColumns,
   emitDirectGemm,
   emitDotGemm,
-  emitPackA,
-  emitPackB,
   emitPackedTile,
+  emitPanels,
   i32Function,
   type Pack,
   roundUp4,
   tileScratchBytes,
 } from "./gemm_kernels.ts";
-import { type GemmTile, guardedTile } from "./gemm_tile.ts";
+import { plainTile } from "./gemm_tile.ts";
 import type { WasmProgram } from "./program.ts";
 
 const productParams = [
@@ -52,12 +51,12 @@ export interface BlockProducts {
 /** The scratch that `direct` needs. */
 export const directScratchBytes = tileScratchBytes;
 
-/** The rows of the tile with most. */
-const mostTileRows = guardedTile.rows;
+/** Blocks are small: their panels of B are as narrow as can be. */
+const tileRows = plainTile.rows;
 
 /** The scratch that `packed` needs. */
 export function packedScratchBytes(m: number, k: number): number {
-  const rows = m + mostTileRows - 1;
+  const rows = Math.ceil(m / tileRows) * tileRows;
   return tileScratchBytes + 4 * rows * 4 * Math.ceil(k / 4);
 }
 
@@ -74,16 +73,13 @@ export function panelBytes(k: Operand<"i32">): Operand<"i32"> {
 
 /** The parts of products in a program's module. */
 export function blockProducts(program: WasmProgram): BlockProducts {
-  // Blocks are small: their panels of B are as narrow as can be.
-  const tile = program.tile.columns === directColumns ? program.tile : guardedTile;
-  return program.once("block products", (m) => emitBlockProducts(m, tile));
+  return program.once("block products", emitBlockProducts);
 }
 
-function emitBlockProducts(m: ModuleBuilder, size: GemmTile): BlockProducts {
-  const tileRows = size.rows;
-  const packA = emitPackA(m, size);
-  const packB = emitPackB(m, directColumns);
-  const tile = emitPackedTile(m, size);
+function emitBlockProducts(m: ModuleBuilder): BlockProducts {
+  const packA = emitPanels(m, tileRows);
+  const packB = emitPanels(m, directColumns);
+  const tile = emitPackedTile(m, plainTile);
   const direct = emitDirectGemm(m);
   const packed = i32Function(m, productParams, (f, p) => {
     const { k, cRow, accumulate, scratch, n } = p;

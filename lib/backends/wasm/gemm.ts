@@ -19,13 +19,12 @@ import {
   directRows,
   emitDirectGemm,
   emitDotGemm,
-  emitPackA,
-  emitPackB,
   emitPackedTile,
+  emitPanels,
   roundUp4,
   tileScratchBytes,
 } from "./gemm_kernels.ts";
-import { checkedTile, type GemmTile } from "./gemm_tile.ts";
+import { type GemmTile, plainTile } from "./gemm_tile.ts";
 
 /**
  * How many tiles of rows, and columns, are worked on at a time: so many rows of A stay in the second
@@ -101,11 +100,11 @@ export type Epilogue = (
 
 /** Adds the functions that kernels of matrix multiplication call. */
 export function emitGemmParts(m: ModuleBuilder, tile: GemmTile) {
-  const packB = emitPackB(m, tile.columns);
+  const packB = emitPanels(m, tile.columns);
   return {
-    packA: emitPackA(m, tile),
+    packA: emitPanels(m, tile.rows),
     packB,
-    packDirect: tile.columns === directColumns ? packB : emitPackB(m, directColumns),
+    packDirect: tile.columns === directColumns ? packB : emitPanels(m, directColumns),
     tile: emitPackedTile(m, tile),
     direct: emitDirectGemm(m),
     dot: emitDotGemm(m),
@@ -122,7 +121,7 @@ export function emitGemmParts(m: ModuleBuilder, tile: GemmTile) {
  */
 export function emitGemm(
   m: ModuleBuilder,
-  { tile: size = checkedTile, epilogue, suffix = "", parts = emitGemmParts(m, size) }: {
+  { tile: size = plainTile, epilogue, suffix = "", parts = emitGemmParts(m, size) }: {
     tile?: GemmTile;
     epilogue?: Epilogue;
     suffix?: string;
@@ -330,7 +329,7 @@ function packedAt(
  */
 export function planGemm(
   shape: GemmShape,
-  { threads, scratchBytes, tile = checkedTile, blas = false }: {
+  { threads, scratchBytes, tile = plainTile, blas = false }: {
     threads: number;
     scratchBytes: number;
     tile?: GemmTile;

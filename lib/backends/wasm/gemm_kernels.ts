@@ -5,7 +5,6 @@
  * @module
  */
 import {
-  broadcast,
   type Expr,
   f32,
   f32x4,
@@ -120,28 +119,8 @@ function emitPack(
   });
 }
 
-/** Packs rows of A as `tile` reads them. */
-export function emitPackA(m: ModuleBuilder, tile: GemmTile): Pack {
-  if (tile.a === "splats") return emitPackB(m, tile.rows);
-  // For four steps of k, four vectors of rows 0-3, then the four of row 4.
-  const place = (lane: number, step: number) => lane < 4 ? 16 * step + 4 * lane : 64 + 4 * step;
-  return emitPack(m, tile.rows, place, (f, to, from, isTransposed, step) => {
-    if (isTransposed) {
-      for (let j = 0; j < 4; j++) {
-        const address = f.let(at(from[0], j, step));
-        f.store.v128(to, v128.load(address), 16 * j);
-        f.store.f32(to, f32.load(address, 16), 64 + 4 * j);
-      }
-    } else {
-      const rows = from.map((address) => f.let(v128.load(address)));
-      transpose4(rows, f).forEach((x, j) => f.store.v128(to, x, 16 * j));
-      f.store.v128(to, rows[4], 64);
-    }
-  });
-}
-
-/** Packs columns of B: for every step of k, `width` floats. */
-export function emitPackB(m: ModuleBuilder, width: number): Pack {
+/** Packs columns of B, or rows of A: for every step of k, `width` floats. */
+export function emitPanels(m: ModuleBuilder, width: number): Pack {
   // Four lanes at a time; the last four overlap those before, where the width is no multiple of 4.
   const groups = Array.from({ length: Math.ceil(width / 4) }, (_, i) => Math.min(4 * i, width - 4));
   const place = (lane: number, step: number) => 4 * (width * step + lane);
@@ -219,8 +198,7 @@ function emitStoreTile(
  * Emits C[rows, columns] (+)= A · B for one strip of packed A and one of packed B, `k` padded to
  * a multiple of 4.
  */
-export function emitPackedTile(m: ModuleBuilder, tile: GemmTile) {
-  const { rows, columns } = tile;
+export function emitPackedTile(m: ModuleBuilder, { rows, columns }: GemmTile) {
   return i32Function(
     m,
     ["a", "b", "k", "c", "cRow", "rows", "columns", "accumulate", "scratch"],
@@ -228,14 +206,9 @@ export function emitPackedTile(m: ModuleBuilder, tile: GemmTile) {
       const { a, b, k } = p;
       const sums = emitSums(f, rows, columns / 4);
       f.while(i32.gtS(k, 0), () => {
-        const lastRow = tile.a === "shuffles" ? f.let(v128.load(a, 64)) : undefined;
         for (let j = 0; j < 4; j++) {
-          const firstRows = lastRow && f.let(v128.load(a, 16 * j));
-          const broadcasts = (row: number) =>
-            row < 4 ? broadcast(firstRows!, row) : broadcast(lastRow!, j);
-          const splats = (row: number) => v128.load32Splat(a, 4 * (rows * j + row));
           const bs = sums[0].map((_, i) => v128.load(b, 4 * columns * j + 16 * i));
-          emitStep(f, sums, lastRow ? broadcasts : splats, bs);
+          emitStep(f, sums, (row) => v128.load32Splat(a, 4 * (rows * j + row)), bs);
         }
         f.set(a, i32.add(a, 16 * rows));
         f.set(b, i32.add(b, 16 * columns));

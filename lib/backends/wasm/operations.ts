@@ -426,8 +426,3 @@ export function shuffle(
   const bytes = lanes.flatMap((lane) => [4 * lane, 4 * lane + 1, 4 * lane + 2, 4 * lane + 3]);
   return { type: "v128", code: [a.code, b.code, 0xfd, 0x0d, ...bytes] };
 }
-
-/** One lane of a vector in all four. */
-export function broadcast(a: Expr<"v128">, lane: number): Expr<"v128"> {
-  return shuffle(a, a, [lane, lane, lane, lane]);
-}
