@@ -406,7 +406,9 @@ export function planGemm(
     const rows = m < 64 || !inPlace ? m : split(m, parts, directRows, m + directRows);
     return plan("gemmDirect", rows, Math.min(columns, paddedN), inPlace ? 0 : 1);
   }
-  const rows = split(m, Math.max(parts, Math.ceil(m / blockRows)), tileRows, blockRows);
+  // As many blocks for every thread: the last that one works on keeps all the others waiting.
+  const rowParts = Math.ceil(Math.max(parts, m / blockRows) / threads) * threads;
+  const rows = split(m, rowParts, tileRows, blockRows);
   const columnParts = Math.ceil(parts / Math.ceil(m / rows));
   const columns = split(n, columnParts, columnStep, blockColumns);
   const isShared = b.batch.every((stride, i) => stride === 0 || shape.batch[i] === 1);

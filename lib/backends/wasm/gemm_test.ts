@@ -170,3 +170,17 @@ Deno.test("the tile is twice as wide where V8 has the flags for it", () => {
   assertEquals(gemmTile(`--stack-size=900,${unchecked}`), plainTile);
   assertEquals(gemmTile(`${unchecked},${doubled}`), doubledTile);
 });
+
+Deno.test("threads get as many blocks of a large product each", () => {
+  for (const threads of [2, 3, 4]) {
+    for (const size of [1024, 1500, 2048]) {
+      const matrix = { row: size, column: 1, batch: [0, 0] } as const;
+      const plan = planGemm({
+        ...{ m: size, n: size, k: size, batch: [1, 1], accumulate: false },
+        ...{ a: matrix, b: matrix, c: matrix },
+      }, { threads, scratchBytes: 2 ** 20 });
+      const { kernel, chunks } = plan.jobs.at(-1)!;
+      assertEquals([kernel, chunks % threads], ["gemmBlocks", 0], `${size} on ${threads} threads`);
+    }
+  }
+});
