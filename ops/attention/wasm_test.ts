@@ -1,10 +1,11 @@
+import { assertEquals } from "@std/assert";
 import {
   assertSameAsReference,
   type HostTensor,
   noise,
   wasmTest,
 } from "../../lib/backends/wasm/testing.ts";
-import type { Tensor } from "../../lib/tensor.ts";
+import { type Tensor, tensor } from "../../lib/tensor.ts";
 import { grad } from "../../lib/transforms/vjp.ts";
 import { mul } from "../arithmetic.ts";
 import { sum } from "../reduce.ts";
@@ -64,6 +65,17 @@ wasmTest("few rows, which read keys and values where they lie, see what many see
   await check({ batch: 2, heads: 2, rows: 3, columns: 300, width: 12, visible: [0, 290, 17] });
   await check({ batch: 1, heads: 3, rows: 4, columns: 9, width: 7, visible: [9, 0, 1, 4] });
   await check({ batch: 1, heads: 2, rows: 7, columns: 260, width: 20, visible: [260, 3] });
+});
+
+wasmTest("a row that sees NaN is NaN, in every kind of block, and no other is", async () => {
+  for (const rows of [2, 7, 40]) {
+    const { data } = noise([1, 1, rows, 8], 1);
+    data.fill(NaN, 8, 16); // the second query
+    const keys = tensor(noise([1, 1, 300, 8], 2).data, { shape: [1, 1, 300, 8] });
+    const out = attention(tensor(data, { shape: [1, 1, rows, 8] }), keys, keys);
+    const isNaN = Array.from(await out.data(), Number.isNaN);
+    assertEquals(isNaN, Array.from(isNaN, (_, i) => i >= 8 && i < 16), `${rows} rows`);
+  }
 });
 
 wasmTest("rows see prefixes, some of them nothing, in one block or across several", async () => {

@@ -112,12 +112,13 @@ export function emitOnlineSoftmax(m: ModuleBuilder, scale: number) {
       const scaled = (offset: Expr<"i32">) => f32x4.mul(v128.load(i32.add(scores, offset)), factor);
       const lowest = f32x4.const(-Infinity, -Infinity, -Infinity, -Infinity);
       const highest = f.let(lowest);
+      // One instruction where `max` is eight; it passes over NaN, which then comes into the sum.
       eachVector(
         f,
         seen,
-        (offset) => f.set(highest, f32x4.max(highest, scaled(offset))),
+        (offset) => f.set(highest, f32x4.pmax(highest, scaled(offset))),
         (offset, mask) =>
-          f.set(highest, f32x4.max(highest, v128.bitselect(scaled(offset), lowest, mask))),
+          f.set(highest, f32x4.pmax(highest, v128.bitselect(scaled(offset), lowest, mask))),
       );
       const before = f.let(v128.load32Splat(state));
       const now = f.let(f32x4.max(before, acrossLanes(f, highest, f32x4.max)));
