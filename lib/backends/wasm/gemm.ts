@@ -393,7 +393,8 @@ export function planGemm(
   }
   const isSmall = m * n * k * batches < 2 ** 18;
   const parts = isSmall ? 1 : Math.ceil(wanted / batches);
-  if (m <= 4 && b.row === 1 && a.column === 1 && k >= 16) {
+  // Sums of lanes at the end cost as much as some steps of k, packing B as much as some rows.
+  if (m <= (k < 64 ? 4 : 16) && b.row === 1 && a.column === 1 && k >= 16) {
     return plan("gemmDot", m, split(n, parts, columnStep, n + columnStep), 0);
   }
   const scratchColumns = Math.floor((scratchBytes - tileScratchBytes) / (paddedK * 32)) * 8;
