@@ -284,9 +284,23 @@ export function reduceLanes(f: FunctionBuilder, reduce: Reduce, dtype: DType): {
     minimum: ["minimum", highest],
   } as const;
   const [op, identity] = of[reduce];
+  const combine = (a: V, b: V) => applyLanes(f, op, type, [a, b]);
+  const isFloatExtreme = type === "f32" && (reduce === "maximum" || reduce === "minimum");
   return {
     identity: splatConstant(type, identity),
-    combine: (a, b) => applyLanes(f, op, type, [a, b]),
+    combine: isFloatExtreme ? floatExtreme(f, reduce) : combine,
+  };
+}
+
+/**
+ * The larger (or smaller) of what was found and the next values, NaN if either is: of fewer and less
+ * dependent instructions than `max`, which also tells the zeros apart.
+ */
+function floatExtreme(f: FunctionBuilder, reduce: "maximum" | "minimum"): (a: V, b: V) => V {
+  const choose = reduce === "maximum" ? f32x4.pmax : f32x4.pmin; // `a` where one is NaN
+  return (a, b) => {
+    const next = f.let(b);
+    return v128.bitselect(next, choose(a, next), f32x4.ne(next, next));
   };
 }
 
