@@ -63,3 +63,21 @@ testOnDevices("plain numbers take the type of the tensors beside them", async ()
   assertEquals(String(ops.mul(ops.full([2], 1, { dtype: "f16" }), 0.5)), "f16[2]");
   assertEquals(await ops.add(whole, 0.5).toArray(), [3.5, 4.5]);
 });
+
+testOnDevices(
+  "a maximum or minimum of values with NaN among them is NaN, wherever it stands",
+  async () => {
+    const size = 37;
+    const rows = Array.from(
+      { length: size + 1 },
+      (_, row) => Array.from({ length: size }, (_, i) => i === row ? NaN : i % 5),
+    );
+    const x = tensor(rows);
+    for (const [reduce, clean] of [[ops.max, 4], [ops.min, 0]] as const) {
+      const wanted = Array.from({ length: size + 1 }, (_, row) => row === size ? clean : NaN);
+      assertEquals(await reduce(x, { axes: [1] }).toArray(), wanted);
+      assertEquals(await reduce(ops.transpose(x), { axes: [0] }).toArray(), wanted);
+    }
+  },
+  ["reference", "wasm"],
+);
