@@ -145,20 +145,27 @@ async function trainingRows(name: string, turns: Turns, model: FmtConfig, batchS
     peers,
     tolerance: 1e-3,
   }, ...turns);
+  return [...rows, ...await askedOfQueue(name, contestant)];
+}
+
+/** What a run asks of the queue in each of its steps, and the most memory that was in use. */
+async function askedOfQueue(name: string, contestant: Contestant, steps = 1): Promise<Row[]> {
   const { counters } = currentDevice();
   const before = { ...counters };
   await contestant.run();
   const row = (what: string, unit: string, value: number) =>
     measurement("gpu", `${name}: ${what}`, unit, value);
   return [
-    ...rows,
-    row("dispatches", "a step", counters.dispatches - before.dispatches),
-    row("submissions", "a step", counters.submissions - before.submissions),
+    row("dispatches", "a step", (counters.dispatches - before.dispatches) / steps),
+    row("submissions", "a step", (counters.submissions - before.submissions) / steps),
     row("most memory", "bytes", counters.bytesPeak),
   ];
 }
 
-/** Guided sampling of one image, with a cache beside PyTorch's and beside ourselves without. */
+/**
+ * Guided sampling of one image, with a cache beside PyTorch's and beside ourselves without; and what its steps
+ * ask of the queue.
+ */
 async function samplingRows(name: string, turns: Turns, model: FmtConfig, steps: number) {
   const params = decidedParameters(model);
   const weights = await Deno.makeTempFile({ suffix: ".safetensors" });
@@ -169,17 +176,19 @@ async function samplingRows(name: string, turns: Turns, model: FmtConfig, steps:
     await torch({ ...given, dtype: "bfloat16" }, { tolerance: onlyTimed }),
   ];
   await Deno.remove(weights);
+  const ours = sampler(model, params, options);
   const rows = await run({
     bench: "gpu",
     case: name,
     unit: "ms",
-    ours: sampler(model, params, options),
+    ours,
     peers,
     tolerance: onlyTimed,
   }, ...turns);
   const own = measurement("gpu", name, "ms", rows[0]!.ours);
   const uncached = await withoutCache(model, params, options);
-  return [...rows, comparison(own, "ourselves without a cache", uncached)];
+  const asked = await askedOfQueue(name, ours, options.intervals.length);
+  return [...rows, comparison(own, "ourselves without a cache", uncached), ...asked];
 }
 
 const preset = (name: keyof typeof fmtPresets, side = 16) =>

@@ -63,11 +63,13 @@ ${each((c) => `      let p${c} = exp(s${c} - larger);`, "\n")}
       sum = sum * shrink + ${each((c) => `p${c}`, " + ")};
 ${eachVector(sizes, (d) => `      o_row[${d}] = o_row[${d}] * shrink + ${weighted(d)};`)}`;
   };
-  const fours = target.software ? "" : `for (; j + 4 <= count; j += ${4 * share}) {
-${take(4)}
+  // Threads take several keys at a time, but no more than leave some of a tile for the others.
+  const step = target.software ? 1 : Math.max(1, Math.min(4, Math.floor(tile / share)));
+  const several = step === 1 ? "" : `for (; j + ${step} <= count; j += ${step * share}) {
+${take(step)}
     }
     `;
-  const [step, stride] = target.software ? [1, share] : [4, 1];
+  const stride = step === 1 ? share : 1;
   const merge = share === 1 ? "" : `  shares[local] = vec4<f32>(largest, sum, 0.0, 0.0);
   workgroupBarrier();
   let first = (local / ${share}) * ${share};
@@ -121,7 +123,7 @@ ${
     workgroupBarrier();
     let count = min(${tile}, limit - start);
     var j = ${share === 1 ? "0" : `local % ${share} * ${step}`};
-    ${fours}for (; j < count; j += ${stride}) {
+    ${several}for (; j < count; j += ${stride}) {
 ${take(1)}
     }
     workgroupBarrier();
