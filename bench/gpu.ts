@@ -63,8 +63,14 @@ const fewTurns: Turns = [20, 2];
 const smokeTurns: Turns = [2, 1];
 
 /** A square product. */
-async function productRows(name: string, turns: Turns, size: number, dtype: "f32" | "f16") {
-  const work = 2 * size ** 3 / 1e9, calls = callsFor(work);
+async function productRows(
+  name: string,
+  turns: Turns,
+  size: number,
+  dtype: "f32" | "f16",
+  calls = callsFor(2 * size ** 3 / 1e9),
+) {
+  const work = 2 * size ** 3 / 1e9;
   const peers = dtype === "f32"
     ? [
       await torch({ case: "gemm", size }, { calls }),
@@ -234,7 +240,7 @@ const smokePlans: readonly Plan[] = [
   ...(["f32", "f16"] as const).map((dtype): Plan => ({
     name: `product of 64, ${dtype}`,
     unit: "GFLOP/s",
-    rows: (...to) => productRows(...to, 64, dtype),
+    rows: (...to) => productRows(...to, 64, dtype, 1),
   })),
   {
     name: "attention and gradients, 1 × 2 heads, 64 tokens",
