@@ -30,7 +30,7 @@ Deno.test("planning takes no memory of the device", async () => {
   closeDevices();
 });
 
-/** What two steps take at most, and the numbers that they train. */
+/** What three steps take at most, and the numbers that they train: what waits on the host has been everywhere by then. */
 async function measure<P, Batch>(stage: Stage<P, Batch>, device: DeviceName) {
   const { counters } = await openDevice(device);
   let state = await firstState(stage);
@@ -38,7 +38,7 @@ async function measure<P, Batch>(stage: Stage<P, Batch>, device: DeviceName) {
   let history = zeros([stage.settings.logEvery, columns]);
   const step = stepInParts(stage);
   const batch = await stage.batches();
-  for (let i = 0; i < 2; i++) {
+  for (let i = 0; i < 3; i++) {
     ({ state, history } = await step(state, history, (part) => batch(i, part)));
   }
   await history.data();
