@@ -54,7 +54,7 @@ export function quantile(samples: readonly number[], share: number): number {
 export function deviceName(): string {
   const { name, description } = currentDevice();
   if (description.includes("OpenBLAS")) return `${name}+openblas`;
-  return description.includes("256 bits") ? `${name}+256bit` : name;
+  return description.includes("vectors of 256 bits") ? `${name}+256bit` : name;
 }
 
 /** Whether the current device is a GPU, and not one that the processor imitates. */
@@ -184,9 +184,10 @@ export async function takeTurns(
   for (let turn = -warmUps; turn < repetitions; turn++) {
     for (const [i, one] of contestants.entries()) {
       await new Promise((resolve) => setTimeout(resolve, pause));
+      const end = performance.now() + awake;
       let ms = await one.run();
       if (turn < 0) continue;
-      for (let before = 0; before < awake; before += ms, ms = await one.run());
+      while (performance.now() < end) ms = await one.run();
       samples[i]!.push(ms);
     }
   }
