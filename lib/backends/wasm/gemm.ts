@@ -386,7 +386,7 @@ export function planGemm(
     const most = Math.min(2 * threads, Math.max(threads, m * n * batches / 2 ** 16));
     const parts = Math.min(most / batches, m * n * k / 2 ** 20);
     const rowParts = Math.min(Math.sqrt(parts * m / n), parts);
-    const rows = split(m, Math.round(rowParts), 16, m + 16);
+    const rows = split(m, Math.round(rowParts + 0.1), 16, m + 16); // rather by rows, where two are alike
     const columnParts = Math.round(parts / Math.ceil(m / rows));
     const columns = split(n, columnParts, leastCommonMultiple(16, granule), n + 16 * granule);
     return plan("gemmBlas", rows, columns, 0);
