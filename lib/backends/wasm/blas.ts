@@ -1,8 +1,9 @@
 /**
  * Large matrix products by the system's OpenBLAS through FFI, where that is allowed and found.
  *
- * Every thread of the pool calls it on blocks of its own, as it calls the kernels in WebAssembly: it
- * starts no threads that would compete with those. `TESSERA_BLAS=off` keeps to WebAssembly; `auto`,
+ * Every thread of the pool calls it on blocks of its own, as it calls the kernels in WebAssembly, so
+ * that what follows on a block finds it in the cache. A large product that nothing follows is one call,
+ * on threads of the library, while those of the pool sleep. `TESSERA_BLAS=off` keeps to WebAssembly; `auto`,
  * the default, uses the library if permission for FFI is granted already (it is never asked for).
  * Results differ by rounding only.
  *
@@ -12,18 +13,21 @@ import type { GemmShape } from "./gemm.ts";
 
 /** What modules import of the library, in this thread. */
 export interface Blas {
-  /** C = A · B, or C += A · B, of matrices in the memory; leading sizes are in elements. */
+  /**
+   * C = A · B, or C += A · B, of matrices in the memory; leading sizes are in elements. With several
+   * threads, which are the library's own, no other thread may call it.
+   */
   sgemm(
     ...args: [
       ...[orderA: number, orderB: number, m: number, n: number, k: number],
       ...[a: number, leadingA: number, b: number, leadingB: number],
-      ...[accumulate: number, c: number, leadingC: number],
+      ...[accumulate: number, c: number, leadingC: number, threads: number],
     ]
   ): void;
 }
 
 /** The parameters of the functions of `Blas`, for modules that import them. */
-export const blasImports = { sgemm: Array.from({ length: 12 }, () => "i32" as const) };
+export const blasImports = { sgemm: Array.from({ length: 13 }, () => "i32" as const) };
 
 /** How BLAS calls a matrix whose rows, or whose columns, are contiguous. */
 export const blasOrder = { plain: 111, transposed: 112 };
@@ -76,11 +80,13 @@ export function openBlas(memory: WebAssembly.Memory, choice?: "auto" | "off"): B
   const base = Deno.UnsafePointer.of(new Uint8Array(memory.buffer as ArrayBuffer))!;
   const pointer = (address: number) => Deno.UnsafePointer.offset(base, address >>> 0);
   return {
-    sgemm(orderA, orderB, m, n, k, a, leadingA, b, leadingB, accumulate, c, leadingC) {
+    sgemm(orderA, orderB, m, n, k, a, leadingA, b, leadingB, accumulate, c, leadingC, threads) {
+      if (threads > 1) library.openblas_set_num_threads(threads);
       library.cblas_sgemm(
         ...[rowMajor, orderA, orderB, m, n, k, 1, pointer(a), leadingA] as const,
         ...[pointer(b), leadingB, accumulate, pointer(c), leadingC] as const,
       );
+      if (threads > 1) library.openblas_set_num_threads(1);
     },
   };
 }

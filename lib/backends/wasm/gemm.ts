@@ -55,7 +55,7 @@ const fields = [
   ...["bRow", "bColumn", "bBatch0", "bBatch1"] as const,
   ...["cRow", "cBatch0", "cBatch1"] as const,
   ...["rows", "columns", "rowBlocks", "columnBlocks"] as const,
-  ...["packs", "packColumns", "packBlocks"] as const,
+  ...["packs", "packColumns", "packBlocks", "libraryThreads"] as const,
 ];
 type Field = typeof fields[number];
 
@@ -284,7 +284,7 @@ export function emitGemm(
       const leadingC = i32.shrU(arg(args, "cRow"), 2);
       f.do(sgemm(
         ...[orderA, orderB, rows, columns, arg(args, "k"), a, leadingA, from, leadingB],
-        ...[arg(args, "accumulate"), c, leadingC],
+        ...[arg(args, "accumulate"), c, leadingC, arg(args, "libraryThreads")],
       ));
     });
   }
@@ -324,7 +324,7 @@ function packedAt(
  * @param shape sizes and strides
  * @param host the number of threads, the scratch space that each has, the tile of the kernels, and
  *   whether there is a library
- * @param granule blocks of columns begin at multiples of so many
+ * @param epilogue what follows on every block: blocks of columns begin at multiples of its granule
  * @returns the plan
  */
 export function planGemm(
@@ -335,7 +335,7 @@ export function planGemm(
     tile?: GemmTile;
     blas?: boolean;
   },
-  granule = 1,
+  epilogue?: { readonly granule: number },
 ): GemmPlan {
   const { m, n, k, a, b, c } = shape;
   const { rows: tileRows, columns: tileColumns, depth: blockK } = tile;
@@ -344,12 +344,14 @@ export function planGemm(
   const paddedK = Math.ceil(k / 4) * 4;
   const paddedN = Math.ceil(n / tileColumns) * tileColumns;
   const wanted = 4 * threads;
+  const granule = epilogue?.granule ?? 1;
 
   const plan = (
     kernel: GemmKernel,
     rows: number,
     columns: number,
     packs: number,
+    libraryThreads = 1,
   ): GemmPlan => {
     const isPacked = kernel === "gemmBlocks";
     const kBlocks = Math.ceil(k / blockK);
@@ -359,6 +361,7 @@ export function planGemm(
     const columnBlocks = Math.ceil(n / columns);
     const values: Partial<Record<Field, number>> = {
       ...{ m, n, k, rows, columns, rowBlocks, columnBlocks, packs, packColumns, packBlocks },
+      libraryThreads,
       ...{ batch0: shape.batch[0], batch1: shape.batch[1], accumulate: Number(shape.accumulate) },
       ...{ aRow: 4 * a.row, aColumn: 4 * a.column, bRow: 4 * b.row, bColumn: 4 * b.column },
       ...{ aBatch0: 4 * a.batch[0], aBatch1: 4 * a.batch[1] },
@@ -381,6 +384,9 @@ export function planGemm(
   const columnStep = leastCommonMultiple(tileColumns, granule);
 
   if (blas && isForBlas(shape)) {
+    if (!epilogue && batches === 1 && m * n * k >= 2 ** 26) {
+      return plan("gemmBlas", m, n, 0, threads); // threads of its own share what they pack
+    }
     // The library packs A and B anew for every block: these are few, as square as can be, and more
     // than the threads only where they stay large.
     const most = Math.min(2 * threads, Math.max(threads, m * n * batches / 2 ** 16));

@@ -40,7 +40,7 @@ export function gemmCalls(
   if (m * n * outer * inner === 0) return [];
   const suffix = end ? emitWithEpilogue(program, end.epilogue) : "";
   emitPlain(program);
-  const { words, workspaceBytes, jobs } = planGemm(shape, program, end?.epilogue.granule);
+  const { words, workspaceBytes, jobs } = planGemm(shape, program, end?.epilogue);
   const args: WasmArgument[] = [...words];
   args[gemmWord.a] = operands.a;
   args[gemmWord.b] = operands.b;
