@@ -1,5 +1,5 @@
 /** What the tests of the WebAssembly backend share: kernels and programs run on two devices. */
-import { assert } from "@std/assert";
+import { ok as assert } from "node:assert/strict";
 import { use } from "../../device.ts";
 import type { DType, HostArray } from "../../dtype.ts";
 import { hostArray } from "../../dtype.ts";
