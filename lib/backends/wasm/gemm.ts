@@ -6,6 +6,7 @@
  */
 import {
   type Expr,
+  type FunctionBuilder,
   i32,
   type Local,
   type ModuleBuilder,
@@ -54,8 +55,8 @@ const fields = [
   ...["aRow", "aColumn", "aBatch0", "aBatch1"] as const,
   ...["bRow", "bColumn", "bBatch0", "bBatch1"] as const,
   ...["cRow", "cBatch0", "cBatch1"] as const,
-  ...["rows", "columns", "rowBlocks", "columnBlocks"] as const,
-  ...["packs", "packColumns", "packBlocks", "libraryThreads"] as const,
+  ...["rowUnit", "rowBlocks", "columnUnit", "columnBlocks"] as const,
+  ...["packs", "packBlocks", "libraryThreads"] as const,
 ];
 type Field = typeof fields[number];
 
@@ -132,16 +133,33 @@ export function emitGemm(
   const { rows: tileRows, columns: tileColumns, depth: blockK } = size;
   const params = ["i32", "i32", "i32"] as const;
   const arg = (args: Expr<"i32">, name: Field) => i32.load(args, 4 * gemmWord[name]);
+  /** The start and the size of a block of those that `total` is cut into, as `Cut` says. */
+  const blockOf = (
+    f: FunctionBuilder,
+    index: Expr<"i32">,
+    blocks: Expr<"i32">,
+    unit: Operand<"i32">,
+    total: Expr<"i32">,
+  ) => {
+    const units = f.let(i32.divU(i32.sub(i32.add(total, unit), 1), unit));
+    const fewest = f.let(i32.divU(units, blocks));
+    const larger = f.let(i32.remU(units, blocks));
+    const edge = (block: Expr<"i32">) => {
+      const before = i32.add(i32.mul(block, fewest), i32.minU(block, larger));
+      return f.let(i32.minU(total, i32.mul(before, unit)));
+    };
+    const start = edge(index);
+    return [start, f.let(i32.sub(edge(i32.add(index, 1)), start))] as const;
+  };
 
   m.func({ params, export: `gemmPack${suffix}` }, (f, args, chunk) => {
     const [n, k, bRow, bColumn, batch1] = [
       ...["n", "k", "bRow", "bColumn", "batch1"] as const,
     ].map((name) => f.let(arg(args, name)));
-    const [columns, columnBlocks] = (["packColumns", "packBlocks"] as const)
-      .map((name) => f.let(arg(args, name)));
+    const blocks = f.let(arg(args, "packBlocks"));
     const kBlocks = f.let(i32.divU(i32.add(k, blockK - 1), blockK));
-    const column = f.let(i32.mul(i32.remU(chunk, columnBlocks), columns));
-    f.set(chunk, i32.divU(chunk, columnBlocks));
+    const [column, columns] = blockOf(f, f.let(i32.remU(chunk, blocks)), blocks, tileColumns, n);
+    f.set(chunk, i32.divU(chunk, blocks));
     const step = f.let(i32.mul(i32.remU(chunk, kBlocks), blockK));
     const batch = f.let(i32.divU(chunk, kBlocks));
     const [i0, i1] = [i32.divU(batch, batch1), i32.remU(batch, batch1)];
@@ -155,7 +173,7 @@ export function emitGemm(
     f.do(packB({
       to: packedAt(tileColumns, arg(args, "workspace"), batch, step, column, depth, n, k),
       from,
-      count: i32.minU(i32.sub(n, column), columns),
+      count: columns,
       k: depth,
       lane: bColumn,
       step: bRow,
@@ -166,7 +184,7 @@ export function emitGemm(
   const blockKernel = (
     name: GemmKernel,
     body: (block: {
-      f: Parameters<Parameters<ModuleBuilder["func"]>[1]>[0];
+      f: FunctionBuilder;
       args: Local<"i32">;
       scratch: Local<"i32">;
       batch: Local<"i32">;
@@ -186,13 +204,18 @@ export function emitGemm(
         f.set(chunk, i32.divU(chunk, count));
         return index;
       };
-      const size = (index: Expr<"i32">, block: Field, total: Field) => {
-        const start = f.let(i32.mul(index, arg(args, block)));
-        const rest = f.let(i32.sub(arg(args, total), start));
-        return [start, f.let(i32.minU(rest, arg(args, block)))];
+      const blockAlong = (side: "row" | "column", total: "m" | "n") => {
+        const blocks = f.let(arg(args, `${side}Blocks`));
+        return blockOf(
+          f,
+          split(`${side}Blocks`),
+          blocks,
+          f.let(arg(args, `${side}Unit`)),
+          arg(args, total),
+        );
       };
-      const [row, rows] = size(split("rowBlocks"), "rows", "m");
-      const [column, columns] = size(split("columnBlocks"), "columns", "n");
+      const [row, rows] = blockAlong("row", "m");
+      const [column, columns] = blockAlong("column", "n");
       const batch = f.let(chunk);
       const i1 = split("batch1");
       const i0 = chunk;
@@ -318,6 +341,19 @@ function packedAt(
   return at(block, i32.mul(column, 4), roundUp4(depth));
 }
 
+/** Rows or columns in blocks that are as even as can be, each a number of units but for the last. */
+interface Cut {
+  readonly unit: number;
+  readonly blocks: number;
+}
+
+/** Cuts `total` into about `parts` blocks of at most `most`. */
+function cut(total: number, parts: number, unit: number, most = Infinity): Cut {
+  const units = Math.ceil(total / unit);
+  const size = Math.min(Math.ceil(units / Math.max(1, parts)), Math.floor(most / unit));
+  return { unit, blocks: Math.ceil(units / Math.max(1, size)) };
+}
+
 /**
  * Chooses how to do a product.
  *
@@ -348,27 +384,25 @@ export function planGemm(
 
   const plan = (
     kernel: GemmKernel,
-    rows: number,
-    columns: number,
+    rows: Cut,
+    columns: Cut,
     packs: number,
     libraryThreads = 1,
   ): GemmPlan => {
     const isPacked = kernel === "gemmBlocks";
     const kBlocks = Math.ceil(k / blockK);
-    const packColumns = split(n, wanted / packs / kBlocks, tileColumns, blockColumns);
-    const packBlocks = Math.ceil(n / packColumns);
-    const rowBlocks = Math.ceil(m / rows);
-    const columnBlocks = Math.ceil(n / columns);
+    const packBlocks = cut(n, wanted / packs / kBlocks, tileColumns, blockColumns).blocks;
     const values: Partial<Record<Field, number>> = {
-      ...{ m, n, k, rows, columns, rowBlocks, columnBlocks, packs, packColumns, packBlocks },
-      libraryThreads,
+      ...{ m, n, k, packs, packBlocks, libraryThreads },
+      ...{ rowUnit: rows.unit, rowBlocks: rows.blocks },
+      ...{ columnUnit: columns.unit, columnBlocks: columns.blocks },
       ...{ batch0: shape.batch[0], batch1: shape.batch[1], accumulate: Number(shape.accumulate) },
       ...{ aRow: 4 * a.row, aColumn: 4 * a.column, bRow: 4 * b.row, bColumn: 4 * b.column },
       ...{ aBatch0: 4 * a.batch[0], aBatch1: 4 * a.batch[1] },
       ...{ bBatch0: 4 * b.batch[0], bBatch1: 4 * b.batch[1] },
       ...{ cRow: 4 * c.row, cBatch0: 4 * c.batch[0], cBatch1: 4 * c.batch[1] },
     };
-    const job = { kernel, chunks: batches * rowBlocks * columnBlocks };
+    const job = { kernel, chunks: batches * rows.blocks * columns.blocks };
     const packChunks = packs * kBlocks * packBlocks;
     return {
       words: Int32Array.from(fields, (name) => values[name] ?? 0),
@@ -376,48 +410,43 @@ export function planGemm(
       jobs: isPacked ? [{ kernel: "gemmPack", chunks: packChunks }, job] : [job],
     };
   };
-  /** The size of blocks that split `total` into about `parts`. */
-  const split = (total: number, parts: number, multiple: number, most: number) => {
-    const size = Math.ceil(total / Math.max(1, parts) / multiple) * multiple;
-    return Math.max(multiple, Math.min(Math.floor(most / multiple) * multiple, size));
-  };
   const columnStep = leastCommonMultiple(tileColumns, granule);
+
+  const whole = { rows: cut(m, 1, m), columns: cut(n, 1, n) };
 
   if (blas && isForBlas(shape)) {
     if (!epilogue && batches === 1 && m * n * k >= 2 ** 26) {
-      return plan("gemmBlas", m, n, 0, threads); // threads of its own share what they pack
+      return plan("gemmBlas", whole.rows, whole.columns, 0, threads); // threads of its own share what they pack
     }
     // The library packs A and B anew for every block: these are few, as square as can be, and more
     // than the threads only where they stay large.
     const most = Math.min(2 * threads, Math.max(threads, m * n * batches / 2 ** 16));
     const parts = Math.min(most / batches, m * n * k / 2 ** 20);
     const rowParts = Math.min(Math.sqrt(parts * m / n), parts);
-    const rows = split(m, Math.round(rowParts + 0.1), 16, m + 16); // rather by rows, where two are alike
-    const columnParts = Math.round(parts / Math.ceil(m / rows));
-    const columns = split(n, columnParts, leastCommonMultiple(16, granule), n + 16 * granule);
+    const rows = cut(m, Math.round(rowParts + 0.1), 16); // rather by rows, where two are alike
+    const columns = cut(n, Math.round(parts / rows.blocks), leastCommonMultiple(16, granule));
     return plan("gemmBlas", rows, columns, 0);
   }
   const isSmall = m * n * k * batches < 2 ** 18;
   const parts = isSmall ? 1 : Math.ceil(wanted / batches);
   // Sums of lanes at the end cost as much as some steps of k, packing B as much as some rows.
   if (m <= (k < 64 ? 4 : 16) && b.row === 1 && a.column === 1 && k >= 16) {
-    return plan("gemmDot", m, split(n, parts, columnStep, n + columnStep), 0);
+    return plan("gemmDot", whole.rows, cut(n, parts, columnStep), 0);
   }
   const scratchColumns = Math.floor((scratchBytes - tileScratchBytes) / (paddedK * 32)) * 8;
   const inPlace = b.column === 1 && (m <= 2 * directRows || n * k <= 2 ** 14);
   const fits = scratchColumns >= Math.min(paddedN, Math.max(64, columnStep));
   const isSlight = m <= 64 || n <= 2 * directColumns || m * n * k < 64 ** 3;
   if (inPlace || (fits && isSlight)) {
-    const most = inPlace ? Infinity : scratchColumns;
-    const columns = split(n, m < 64 || !inPlace ? parts : 1, columnStep, most);
-    const rows = m < 64 || !inPlace ? m : split(m, parts, directRows, m + directRows);
-    return plan("gemmDirect", rows, Math.min(columns, paddedN), inPlace ? 0 : 1);
+    const byRows = inPlace && m >= 64;
+    const rows = byRows ? cut(m, parts, directRows) : whole.rows;
+    const columns = cut(n, byRows ? 1 : parts, columnStep, inPlace ? Infinity : scratchColumns);
+    return plan("gemmDirect", rows, columns, inPlace ? 0 : 1);
   }
   // As many blocks for every thread: the last that one works on keeps all the others waiting.
   const rowParts = Math.ceil(Math.max(parts, m / blockRows) / threads) * threads;
-  const rows = split(m, rowParts, tileRows, blockRows);
-  const columnParts = Math.ceil(parts / Math.ceil(m / rows));
-  const columns = split(n, columnParts, columnStep, blockColumns);
+  const rows = cut(m, rowParts, tileRows, blockRows);
+  const columns = cut(n, Math.ceil(parts / rows.blocks), columnStep, blockColumns);
   const isShared = b.batch.every((stride, i) => stride === 0 || shape.batch[i] === 1);
   return plan("gemmBlocks", rows, columns, isShared ? 1 : batches);
 }

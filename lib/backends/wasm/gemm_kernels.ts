@@ -18,7 +18,7 @@ import {
   shuffle,
   v128,
 } from "./assembler.ts";
-import type { GemmTile } from "./gemm_tile.ts";
+import { type GemmTile, plainTile } from "./gemm_tile.ts";
 
 type I32 = Expr<"i32">;
 type Params<N extends string> = Record<N, Local<"i32">>;
@@ -198,25 +198,73 @@ function emitStoreTile(
  * Emits C[rows, columns] (+)= A · B for one strip of packed A and one of packed B, `k` padded to
  * a multiple of 4.
  */
-export function emitPackedTile(m: ModuleBuilder, { rows, columns }: GemmTile) {
+export function emitPackedTile(m: ModuleBuilder, tile: GemmTile) {
+  const emitSteps = tile === plainTile ? emitRotatedSteps : emitSplatSteps;
   return i32Function(
     m,
     ["a", "b", "k", "c", "cRow", "rows", "columns", "accumulate", "scratch"],
-    (f, p) => {
-      const { a, b, k } = p;
-      const sums = emitSums(f, rows, columns / 4);
-      f.while(i32.gtS(k, 0), () => {
-        for (let j = 0; j < 4; j++) {
-          const bs = sums[0].map((_, i) => v128.load(b, 4 * columns * j + 16 * i));
-          emitStep(f, sums, (row) => v128.load32Splat(a, 4 * (rows * j + row)), bs);
-        }
-        f.set(a, i32.add(a, 16 * rows));
-        f.set(b, i32.add(b, 16 * columns));
-        f.set(k, i32.sub(k, 4));
-      });
-      emitStoreTile(f, sums, p, p.rows);
-    },
+    (f, p) => emitStoreTile(f, emitSteps(f, p, tile), p, p.rows),
   );
+}
+
+/** Goes through packed panels of A and B, four steps of k at a time. */
+function emitFourSteps(
+  f: FunctionBuilder,
+  { a, b, k }: Params<"a" | "b" | "k">,
+  { rows, columns }: GemmTile,
+  step: (aOffset: number, b: Expr<"v128">[]) => void,
+) {
+  f.while(i32.gtS(k, 0), () => {
+    for (let j = 0; j < 4; j++) {
+      const vectors = Array.from({ length: columns / 4 }, (_, i) => 4 * columns * j + 16 * i);
+      step(4 * rows * j, vectors.map((offset) => f.let(v128.load(b, offset))));
+    }
+    f.set(a, i32.add(a, 16 * rows));
+    f.set(b, i32.add(b, 16 * columns));
+    f.set(k, i32.sub(k, 4));
+  });
+}
+
+/** Sums of a tile: each value of A is loaded into all lanes, and multiplied with vectors of B. */
+function emitSplatSteps(f: FunctionBuilder, p: Params<"a" | "b" | "k">, tile: GemmTile) {
+  const sums = emitSums(f, tile.rows, tile.columns / 4);
+  emitFourSteps(f, p, tile, (offset, b) => {
+    emitStep(f, sums, (row) => v128.load32Splat(p.a, offset + 4 * row), b);
+  });
+  return sums;
+}
+
+/**
+ * Sums of 6 × 8 with four loads a step instead of eight, for hosts that check the bounds of each: a
+ * vector of four rows of A, and one of two rows twice, are rotated by a lane and multiplied with
+ * vectors of B. The sums of row r + l, modulo the rows of a vector, are then in lane l of its r-th
+ * rotation; blends put them in order in the end.
+ */
+function emitRotatedSteps(f: FunctionBuilder, p: Params<"a" | "b" | "k">, tile: GemmTile) {
+  const rotations = emitSums(f, tile.rows, tile.columns / 4);
+  const [four, two] = [rotations.slice(0, 4), rotations.slice(4)];
+  emitFourSteps(f, p, tile, (offset, b) => {
+    const addRotated = (vector: Local<"v128">, sums: Local<"v128">[][]) => {
+      sums.forEach((row, r) => {
+        if (r > 0) f.set(vector, shuffle(vector, vector, [1, 2, 3, 0]));
+        row.forEach((sum, j) => f.set(sum, madd(vector, b[j], sum)));
+      });
+    };
+    addRotated(f.let(v128.load(p.a, offset)), four); // one at a time: there are 15 registers
+    addRotated(f.let(v128.load64Splat(p.a, offset + 16)), two);
+  });
+  const odd = [0, 5, 2, 7] as const;
+  const columns = rotations[0].map((_, j) => {
+    const [s0, s1, s2, s3] = four.map((row) => row[j]);
+    const halves = [[s0, s2], [s1, s3], [s2, s0], [s3, s1]].map(([low, high]) =>
+      f.let(shuffle(low, high, [0, 1, 6, 7]))
+    );
+    const pairs = two.map((row) => row[j]);
+    return [halves, pairs].flatMap((rows) =>
+      rows.map((row, i) => f.let(shuffle(row, rows.at(i - 1)!, odd)))
+    );
+  });
+  return rotations.map((_, row) => columns.map((column) => column[row]));
 }
 
 const directParams = ["a", "aRow", "aStep", "b", "bStep", "k"] as const;
