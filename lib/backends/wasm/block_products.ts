@@ -9,8 +9,8 @@ import {
   directColumns,
   emitDirectGemm,
   emitDotGemm,
+  emitPack,
   emitPackedTile,
-  emitPanels,
   i32Function,
   type Pack,
   roundUp4,
@@ -77,8 +77,8 @@ export function blockProducts(program: WasmProgram): BlockProducts {
 }
 
 function emitBlockProducts(m: ModuleBuilder): BlockProducts {
-  const packA = emitPanels(m, tileRows);
-  const packB = emitPanels(m, directColumns);
+  const packA = emitPack(m, tileRows);
+  const packB = emitPack(m, directColumns);
   const tile = emitPackedTile(m, plainTile);
   const direct = emitDirectGemm(m);
   const packed = i32Function(m, productParams, (f, p) => {

@@ -20,8 +20,8 @@ import {
   directRows,
   emitDirectGemm,
   emitDotGemm,
+  emitPack,
   emitPackedTile,
-  emitPanels,
   roundUp4,
   tileScratchBytes,
 } from "./gemm_kernels.ts";
@@ -101,11 +101,11 @@ export type Epilogue = (
 
 /** Adds the functions that kernels of matrix multiplication call. */
 export function emitGemmParts(m: ModuleBuilder, tile: GemmTile) {
-  const packB = emitPanels(m, tile.columns);
+  const packB = emitPack(m, tile.columns);
   return {
-    packA: emitPanels(m, tile.rows),
+    packA: emitPack(m, tile.rows),
     packB,
-    packDirect: tile.columns === directColumns ? packB : emitPanels(m, directColumns),
+    packDirect: tile.columns === directColumns ? packB : emitPack(m, directColumns),
     tile: emitPackedTile(m, tile),
     direct: emitDirectGemm(m),
     dot: emitDotGemm(m),
@@ -434,7 +434,7 @@ export function planGemm(
     return plan("gemmDot", whole.rows, cut(n, parts, columnStep), 0);
   }
   const scratchColumns = Math.floor((scratchBytes - tileScratchBytes) / (paddedK * 32)) * 8;
-  const inPlace = b.column === 1 && (m <= 2 * directRows || n * k <= 2 ** 14);
+  const inPlace = b.column === 1 && (m <= 2 * directRows || n * k <= 2 ** 11);
   const fits = scratchColumns >= Math.min(paddedN, Math.max(64, columnStep));
   const isSlight = m <= 64 || n <= 2 * directColumns || m * n * k < 64 ** 3;
   if (inPlace || (fits && isSlight)) {

@@ -67,41 +67,46 @@ const packParams = ["to", "from", "count", "k", "lane", "step"] as const;
 /** Packs `count` rows (or columns) `lane` bytes apart, `k` long with elements `step` bytes apart. */
 export type Pack = (args: Record<typeof packParams[number], Operand<"i32">>) => Expr<"void">;
 
+/** The first of every four lanes; the last four overlap others, where the width is no multiple of 4. */
+function fours(width: number): number[] {
+  return Array.from({ length: Math.ceil(width / 4) }, (_, i) => Math.min(4 * i, width - 4));
+}
+
+/** How many strips are packed at a time where their lanes lie side by side: some cache lines. */
+const stripsAtOnce = 2;
+
 /**
- * Emits the packing into strips of `width` lanes. Each holds, for every four steps of k, `width` × 4
- * floats, filled up with zeros; `place(lane, step)` is where a float lies in there.
+ * Emits the packing into strips of `width` lanes, rows of A or columns of B. A strip holds, for every
+ * step of k, `width` floats; k is filled up to a multiple of four with zeros, and so is `count`.
  */
-function emitPack(
-  m: ModuleBuilder,
-  width: number,
-  place: (lane: number, step: number) => number,
-  whole: (f: FunctionBuilder, to: I32, from: I32[], isTransposed: boolean, step: I32) => void,
-): Pack {
-  const groupBytes = width * 16;
+export function emitPack(m: ModuleBuilder, width: number): Pack {
+  const groups = fours(width);
+  const copies = [stripsAtOnce, 1].map((strips) =>
+    [strips, emitCopySteps(m, width, strips)] as const
+  );
   const strip = i32Function(m, packParams, (f, { to, from, count, k, lane, step }) => {
-    const left = f.let(k);
     const lanes = Array.from({ length: width }, (_, i) => f.let(at(from, i, lane)));
     const advance = () => {
       const bytes = f.let(i32.shl(step, 2));
       lanes.forEach((address) => f.set(address, i32.add(address, bytes)));
-      f.set(to, i32.add(to, groupBytes));
-      f.set(left, i32.sub(left, 4));
+      f.set(to, i32.add(to, 16 * width));
+      f.set(k, i32.sub(k, 4));
     };
-    f.if(i32.eq(count, width), () => {
-      for (const isTransposed of [false, true]) {
-        f.if(i32.eq(isTransposed ? lane : step, 4), () =>
-          f.while(i32.geS(left, 4), () => {
-            whole(f, to, lanes, isTransposed, step);
-            advance();
-          }));
-      }
-    });
-    f.while(i32.gtS(left, 0), () => {
+    f.if(i32.and(i32.eq(count, width), i32.eq(step, 4)), () =>
+      f.while(i32.geS(k, 4), () => {
+        for (const group of groups) {
+          const four = lanes.slice(group, group + 4).map((x) => f.let(v128.load(x)));
+          transpose4(four, f).forEach((x, j) => f.store.v128(to, x, 4 * (width * j + group)));
+        }
+        advance();
+      }));
+    f.while(i32.gtS(k, 0), () => {
       for (let i = 0; i < width; i++) {
         for (let j = 0; j < 4; j++) {
-          f.store.i32(to, 0, place(i, j));
-          f.if(i32.and(i32.gtS(count, i), i32.gtS(left, j)), () => {
-            f.store.f32(to, f32.load(at(lanes[i], j, step)), place(i, j));
+          const offset = 4 * (width * j + i);
+          f.store.i32(to, 0, offset);
+          f.if(i32.and(i32.gtS(count, i), i32.gtS(k, j)), () => {
+            f.store.f32(to, f32.load(at(lanes[i], j, step)), offset);
           });
         }
       }
@@ -109,33 +114,46 @@ function emitPack(
     });
   });
   return i32Function(m, packParams, (f, { to, from, count, k, lane, step }) => {
+    const stripBytes = f.let(i32.mul(roundUp4(k), 4 * width));
+    const advance = (strips: number) => {
+      f.set(to, at(to, strips, stripBytes));
+      f.set(from, at(from, strips * width, lane));
+      f.set(count, i32.sub(count, strips * width));
+    };
+    f.if(i32.eq(lane, 4), () => {
+      for (const [strips, copy] of copies) {
+        f.while(i32.geS(count, strips * width), () => {
+          f.do(copy({ to, from, k, step, stripBytes }));
+          advance(strips);
+        });
+      }
+    });
     f.while(i32.gtS(count, 0), () => {
-      const width_ = i32.minU(count, width);
-      f.do(strip({ to, from, count: width_, k, lane, step }));
-      f.set(to, at(to, roundUp4(k), width * 4));
-      f.set(from, at(from, lane, width));
-      f.set(count, i32.sub(count, width));
+      f.do(strip({ to, from, count: i32.minU(count, width), k, lane, step }));
+      advance(1);
     });
   });
 }
 
-/** Packs columns of B, or rows of A: for every step of k, `width` floats. */
-export function emitPanels(m: ModuleBuilder, width: number): Pack {
-  // Four lanes at a time; the last four overlap those before, where the width is no multiple of 4.
-  const groups = Array.from({ length: Math.ceil(width / 4) }, (_, i) => Math.min(4 * i, width - 4));
-  const place = (lane: number, step: number) => 4 * (width * step + lane);
-  return emitPack(m, width, place, (f, to, from, isTransposed, step) => {
-    if (isTransposed) {
-      for (let j = 0; j < 4; j++) {
-        const address = f.let(at(from[0], j, step));
-        for (const lane of groups) f.store.v128(to, v128.load(address, 4 * lane), place(lane, j));
-      }
-    } else {
-      for (const lane of groups) {
-        const four = from.slice(lane, lane + 4).map((x) => f.let(v128.load(x)));
-        transpose4(four, f).forEach((x, j) => f.store.v128(to, x, place(lane, j)));
-      }
-    }
+/** Emits the packing of whole strips whose lanes lie side by side, a step of k after the other. */
+function emitCopySteps(m: ModuleBuilder, width: number, strips: number) {
+  const groups = fours(width);
+  return i32Function(m, ["to", "from", "k", "step", "stripBytes"], (f, p) => {
+    const { from, k, step } = p;
+    const tos = Array.from({ length: strips }, (_, i) => f.let(at(p.to, i, p.stripBytes)));
+    const end = f.let(i32.add(p.to, p.stripBytes));
+    const write = (value: (lane: number) => Expr<"v128">) => {
+      tos.forEach((to, strip) => {
+        for (const lane of groups) f.store.v128(to, value(width * strip + lane), 4 * lane);
+        f.set(to, i32.add(to, 4 * width));
+      });
+    };
+    f.while(i32.gtS(k, 0), () => {
+      write((lane) => v128.load(from, 4 * lane));
+      f.set(from, i32.add(from, step));
+      f.set(k, i32.sub(k, 1));
+    });
+    f.while(i32.ltU(tos[0], end), () => write(() => f32x4.const(0, 0, 0, 0)));
   });
 }
 
