@@ -8,6 +8,7 @@ import {
   type BlockProducts,
   blockProducts,
   directScratchBytes,
+  packedBytes,
   panelBytes,
 } from "../../lib/backends/wasm/block_products.ts";
 import { gemmCalls } from "../../lib/backends/wasm/gemm_calls.ts";
@@ -21,15 +22,30 @@ type Pair = readonly [number, number];
 const input = (index: number): WasmArgument => ({ operand: "input", index });
 const output: WasmArgument = { operand: "output", index: 0 };
 
+/** Where results go in an image: to every `step`-th row and column from `start` on. */
+interface Places {
+  readonly start: Pair;
+  readonly step: Pair;
+  /** Height and width of the image. */
+  readonly size: Pair;
+}
+
+const isDense = ({ step }: Places) => step[0] === 1 && step[1] === 1;
+
 /** Where the parts of a thread's scratch start. */
 function scratchOffsets({ entries, points }: PatchBlocks) {
   const matrix = directScratchBytes;
-  return { matrix, packed: matrix + 4 * entries * points + 64 };
+  const packed = matrix + 4 * entries * points + 64;
+  return { matrix, packed, result: packed + packedBytes(points, entries) };
 }
+
+/** The most results that wait in a thread's scratch for their places. */
+const mostResults = 2 ** 15;
 
 /** x [B,C,H,W], w [O,C,kh,kw] → y [B,O,H',W']. */
 export function conv2dWasm(spec: KernelSpec, program: WasmProgram): WasmCall[] {
   const { inputs: [x, w], outputs: [y], attributes: { stride, padding } } = spec;
+  const size = y!.shape.slice(2) as unknown as Pair;
   return convolve(program, x!, y!, input(0), input(1), {
     channels: x!.shape[1]!,
     height: x!.shape[2]!,
@@ -37,50 +53,91 @@ export function conv2dWasm(spec: KernelSpec, program: WasmProgram): WasmCall[] {
     kernel: w!.shape.slice(2) as unknown as Pair,
     stride,
     padding: [padding[0], padding[2]],
-    spread: [1, 1],
-    output: y!.shape.slice(2) as unknown as Pair,
-  });
+    output: size,
+  }, { start: [0, 0], step: [1, 1], size });
 }
 
-/** dy [B,O,H',W'], w → dx: dy with zeros spread between, convolved with the kernels turned around. */
+/**
+ * dy [B,O,H',W'], w → dx. Rows and columns of dx that are as far apart as the stride see the same
+ * taps of the kernel: dy convolved with these taps, turned around.
+ */
 export function conv2dInputGradientWasm(spec: KernelSpec, program: WasmProgram): WasmCall[] {
   const { inputs: [dy, w], outputs: [dx], attributes: { stride, padding } } = spec;
   const [outputs, channels, high, wide] = w!.shape as [number, number, number, number];
   if (sizeOf(w!.shape) === 0) return [];
-  const turned = program.reserve(4 * sizeOf(w!.shape));
+  const size = dx!.shape.slice(2) as unknown as Pair;
   const kernel = program.once("turnKernels", emitTurnKernels);
-  const turn: WasmCall = {
-    name: "conv2d kernels",
-    kernel,
-    args: [input(1), turned, outputs, channels, high * wide],
-    chunks: channels,
-  };
-  return [
-    turn,
-    ...convolve(program, dy!, dx!, input(0), turned, {
-      channels: outputs,
-      height: dy!.shape[2]!,
-      width: dy!.shape[3]!,
-      kernel: [high, wide],
-      stride: [1, 1],
-      padding: [high - 1 - padding[0], wide - 1 - padding[2]],
-      spread: stride,
-      output: dx!.shape.slice(2) as unknown as Pair,
-    }),
-  ];
+  const rows = phases(stride[0], padding[0], high, size[0]);
+  const columns = phases(stride[1], padding[2], wide, size[1]);
+  return rows.flatMap((row) =>
+    columns.flatMap((column) => {
+      const turned = program.reserve(4 * outputs * channels * row.taps * column.taps);
+      const turn: WasmCall = {
+        name: "conv2d kernels",
+        kernel,
+        args: [
+          ...[input(1), turned, outputs, channels, high, wide],
+          ...[row.first, column.first, stride[0], stride[1], row.taps, column.taps],
+        ],
+        chunks: channels,
+      };
+      return [
+        turn,
+        ...convolve(program, dy!, dx!, input(0), turned, {
+          channels: outputs,
+          height: dy!.shape[2]!,
+          width: dy!.shape[3]!,
+          kernel: [row.taps, column.taps],
+          stride: [1, 1],
+          padding: [row.padding, column.padding],
+          output: [row.length, column.length],
+        }, { start: [row.start, column.start], step: stride, size }),
+      ];
+    })
+  );
 }
 
-/** Emits w [O,C,kh,kw] → [C,O,kh,kw] with both kernel axes reversed; one chunk per channel. */
+/**
+ * The parts of an image's rows (or columns) that a strided convolution treats alike: of each, where
+ * it starts and how long it is, its taps from `first` on, and the zeros before the other image.
+ */
+function phases(stride: number, padding: number, kernel: number, size: number) {
+  return Array.from({ length: Math.min(stride, size) }, (_, start) => {
+    const first = (start + padding) % stride;
+    const taps = Math.max(1, Math.ceil((kernel - first) / stride)); // one of zeros, where there is none
+    const before = taps - 1 - (start + padding - first) / stride;
+    return { start, length: Math.ceil((size - start) / stride), first, taps, padding: before };
+  });
+}
+
+/**
+ * Emits w [O,C,kh,kw] → [C,O,ty,tx]: of both kernel axes, every so many taps from the first on, in
+ * reverse; zeros beyond the kernel. One chunk per channel.
+ */
 function emitTurnKernels(m: ModuleBuilder): string {
   m.func({ params: ["i32", "i32", "i32"], export: "turnKernels" }, (f, args, channel) => {
     const arg = (word: number) => f.let(i32.load(args, 4 * word));
-    const [w, turned, outputs, channels, size] = [arg(0), arg(1), arg(2), arg(3), arg(4)];
+    const [w, to, outputs, channels, high, wide] = [0, 1, 2, 3, 4, 5].map(arg);
+    const [firstRow, firstColumn, rowStep, columnStep, rows, columns] = [6, 7, 8, 9, 10, 11].map(
+      arg,
+    );
+    const lastRow = f.let(at(firstRow, i32.sub(rows, 1), rowStep));
+    const lastColumn = f.let(at(firstColumn, i32.sub(columns, 1), columnStep));
+    f.set(to, at(to, channel, i32.shl(i32.mul(i32.mul(outputs, rows), columns), 2)));
     f.for(0, outputs, 1, (o) => {
-      const from = f.let(at(w, i32.add(i32.mul(o, channels), channel), i32.shl(size, 2)));
-      const to = f.let(at(turned, i32.add(i32.mul(channel, outputs), o), i32.shl(size, 2)));
-      const last = f.let(at(from, i32.sub(size, 1), 4));
-      f.for(0, i32.shl(size, 2), 4, (offset) => {
-        f.store.f32(i32.add(to, offset), f32.load(i32.sub(last, offset)));
+      const from = f.let(i32.mul(i32.add(i32.mul(o, channels), channel), i32.mul(high, wide)));
+      f.for(0, rows, 1, (r) => {
+        const row = f.let(i32.sub(lastRow, i32.mul(r, rowStep)));
+        f.for(0, columns, 1, (c) => {
+          const column = f.let(i32.sub(lastColumn, i32.mul(c, columnStep)));
+          const value = f.let(f32.const(0));
+          f.if(i32.and(i32.ltU(row, high), i32.ltU(column, wide)), () => {
+            const index = i32.add(i32.add(from, i32.mul(row, wide)), column);
+            f.set(value, f32.load(at(w, index, 4)));
+          });
+          f.store.f32(to, value);
+          f.set(to, i32.add(to, 4));
+        });
       });
     });
   });
@@ -95,14 +152,13 @@ function convolve(
   from: WasmArgument,
   kernels: WasmArgument,
   patches: Patches,
+  places: Places,
 ): WasmCall[] {
   const [images, outputs] = y.shape as [number, number];
   const [height, width] = patches.output;
   if (sizeOf(y.shape) === 0) return [];
   const { channels } = patches;
-  const isPointwise = [...patches.kernel, ...patches.stride, ...patches.spread].every((n) =>
-    n === 1
-  );
+  const isPointwise = [...patches.kernel, ...patches.stride, ...places.step].every((n) => n === 1);
   if (isPointwise && sizeOf(x.shape) === images * channels * height * width) {
     const size = height * width;
     return gemmCalls(program, "conv2d", {
@@ -114,15 +170,16 @@ function convolve(
   }
   const blocks = patchBlocks(patches);
   const rowBlocks = Math.ceil(height / blocks.rows);
-  const parts = Math.min(
-    Math.ceil(outputs / 40),
-    Math.ceil(4 * program.threads / images / rowBlocks),
+  const parts = Math.max(
+    Math.min(Math.ceil(outputs / 40), Math.ceil(4 * program.threads / images / rowBlocks)),
+    isDense(places) ? 1 : Math.ceil(outputs * blocks.points / mostResults),
   );
   const partOutputs = Math.ceil(outputs / parts);
   const products = blockProducts(program);
-  const kernel = program.once(`conv2d ${JSON.stringify([outputs, partOutputs, patches])}`, (m) => {
+  const key = `conv2d ${JSON.stringify([outputs, partOutputs, patches, places])}`;
+  const kernel = program.once(key, (m) => {
     const name = `conv2d${m.exports.length}`;
-    emitConvolution(m, name, outputs, partOutputs, patches, blocks, products);
+    emitConvolution(m, name, outputs, partOutputs, patches, places, blocks, products);
     return name;
   });
   return [{
@@ -140,12 +197,14 @@ function emitConvolution(
   outputs: number,
   partOutputs: number,
   patches: Patches,
+  places: Places,
   blocks: PatchBlocks,
   { packB, direct }: BlockProducts,
 ): void {
   const { channels, height, width, kernel: [high, wide], output: [rows, columns] } = patches;
   const rowBlocks = Math.ceil(rows / blocks.rows), parts = Math.ceil(outputs / partOutputs);
-  const perChannel = high * wide, line = 4 * channels * perChannel, size = 4 * rows * columns;
+  const perChannel = high * wide, line = 4 * channels * perChannel;
+  const size = 4 * places.size[0] * places.size[1];
   const fill = emitPatches(m, patches, blocks.points);
   const offsets = scratchOffsets(blocks);
   m.func({ params: ["i32", "i32", "i32"], export: name }, (f, args, chunk, scratch) => {
@@ -158,8 +217,10 @@ function emitConvolution(
     const count = f.let(i32.minU(i32.sub(outputs, firstOutput), partOutputs));
     const x = f.let(at(i32.load(args), image, 4 * channels * height * width));
     const w = f.let(at(i32.load(args, 4), firstOutput, line));
-    const target = at(at(i32.load(args, 8), image, outputs * size), firstOutput, size);
-    const y = f.let(at(target, first, 4 * columns));
+    const target = f.let(at(at(i32.load(args, 8), image, outputs * size), firstOutput, size));
+    const [y, resultLine] = isDense(places)
+      ? [f.let(at(target, first, 4 * columns)), size]
+      : [f.let(i32.add(scratch, offsets.result)), 4 * blocks.points];
     const taken = f.let(i32.minU(i32.sub(rows, first), blocks.rows));
     const n = f.let(i32.mul(taken, columns));
     f.for(0, channels, blocks.channels, (channel) => {
@@ -171,10 +232,28 @@ function emitConvolution(
       }));
       f.do(direct({
         ...{ a: at(w, channel, 4 * perChannel), aRow: line, aStep: 4, b: packed },
-        ...{ bPanel: panelBytes(k), c: y, cRow: size, m: count, n, k, scratch },
+        ...{ bPanel: panelBytes(k), c: y, cRow: resultLine, m: count, n, k, scratch },
         accumulate: i32.ne(channel, 0),
       }));
     });
+    if (!isDense(places)) {
+      const { start, step, size: [, imageWidth] } = places;
+      f.for(0, count, 1, (o) => {
+        const from = f.let(at(y, o, resultLine));
+        f.for(first, i32.add(first, taken), 1, (row) => {
+          const place = i32.add(
+            i32.mul(i32.add(i32.mul(row, step[0]), start[0]), imageWidth),
+            start[1],
+          );
+          const to = f.let(at(at(target, o, size), place, 4));
+          f.for(0, columns, 1, () => {
+            f.store.f32(to, f32.load(from));
+            f.set(from, i32.add(from, 4));
+            f.set(to, i32.add(to, 4 * step[1]));
+          });
+        });
+      });
+    }
   });
 }
 
@@ -188,7 +267,7 @@ export function conv2dWeightGradientWasm(spec: KernelSpec, program: WasmProgram)
   const [outputs, , high, wide] = dw!.shape as [number, number, number, number];
   if (sizeOf(dw!.shape) === 0) return [];
   const patches: Patches = {
-    ...{ channels, height, width, kernel: [high, wide], stride, spread: [1, 1] },
+    ...{ channels, height, width, kernel: [high, wide], stride },
     padding: [padding[0], padding[2]],
     output: dy!.shape.slice(2) as unknown as Pair,
   };

@@ -24,8 +24,6 @@ export interface Patches {
   readonly stride: readonly [number, number];
   /** Zeros above and on the left; may be negative. */
   readonly padding: readonly [number, number];
-  /** The image's rows and columns stand so far apart, with zeros between them. */
-  readonly spread: readonly [number, number];
   /** Height and width of the result. */
   readonly output: readonly [number, number];
 }
@@ -68,9 +66,9 @@ export type EmitPatches = (args: readonly [I, I, I, I, I]) => Expr<"void">;
  * kernel row, kernel column), `points` long, with one element per point of the result.
  */
 export function emitPatches(m: ModuleBuilder, patches: Patches, points: number): EmitPatches {
-  const { height, width, kernel: [high, wide], stride, padding, spread, output } = patches;
+  const { height, width, kernel: [high, wide], stride, padding, output } = patches;
   const outputWidth = output[1];
-  const isDense = stride[1] === 1 && spread[1] === 1;
+  const isDense = stride[1] === 1;
   const fn = m.func(
     { params: ["i32", "i32", "i32", "i32", "i32"] },
     (f, matrix, image, channels, firstRow, rows) => {
@@ -82,11 +80,10 @@ export function emitPatches(m: ModuleBuilder, patches: Patches, points: number):
             const to = f.let(line);
             f.for(0, rows, 1, (r) => {
               const moved = i32.mul(i32.add(firstRow, r), stride[0]);
-              const row = f.let(i32.sub(i32.add(moved, ky), padding[0]));
-              const source = f.let(unspread(f, row, spread[0], height));
+              const source = f.let(i32.sub(i32.add(moved, ky), padding[0]));
               const start = f.let(i32.sub(kx, padding[1]));
               f.if(
-                i32.ltS(source, 0),
+                i32.geU(source, height), // as negative rows are, too
                 () => fill(f, to, f.let(i32.add(to, 4 * outputWidth))),
                 () => {
                   const from = f.let(at(plane, source, 4 * width));
@@ -94,9 +91,11 @@ export function emitPatches(m: ModuleBuilder, patches: Patches, points: number):
                   else {
                     f.for(0, outputWidth, 1, (j) => {
                       const column = f.let(i32.add(i32.mul(j, stride[1]), start));
-                      const found = f.let(unspread(f, column, spread[1], width));
                       const value = f.let(f32.const(0));
-                      f.if(i32.geS(found, 0), () => f.set(value, f32.load(at(from, found, 4))));
+                      f.if(
+                        i32.ltU(column, width),
+                        () => f.set(value, f32.load(at(from, column, 4))),
+                      );
                       f.store.f32(to, value);
                       f.set(to, i32.add(to, 4));
                     });
@@ -111,14 +110,6 @@ export function emitPatches(m: ModuleBuilder, patches: Patches, points: number):
     },
   );
   return (args) => fn(...args);
-}
-
-/** Where a place in an image with zeros spread between comes from; -1 if it is one of the zeros. */
-function unspread(f: FunctionBuilder, place: Local<"i32">, spread: number, size: number): I {
-  const inside = i32.ltU(place, size * spread); // negative places are large
-  if (spread === 1) return select(inside, place, i32.const(-1));
-  const isElement = f.let(i32.and(inside, i32.eqz(i32.remU(place, spread))));
-  return select(isElement, i32.divU(place, spread), i32.const(-1));
 }
 
 /** Fills with zeros from `to`, which moves, up to `end`; up to 12 bytes behind may change as well. */
