@@ -72,41 +72,52 @@ ${split("k", w.shape.slice(1), ["channel", "i", "j"])}${
   }, target);
 }
 
-/** dy [B, O, H', W'], w [O, C, kh, kw] to dx [B, C, H, W]. */
+/**
+ * dy [B, O, H', W'], w [O, C, kh, kw] to dx [B, C, H, W]: a batch of products, one for each phase of
+ * the strides, as rows and columns of dx that are a stride apart see the same taps of the kernel.
+ */
 export function conv2dInputGradientWgsl(spec: KernelSpec, target: WgslTarget): WgslDispatch[] {
   const [dy, w] = spec.inputs as [View, View];
   const [dx] = spec.outputs as [View];
   const [batch, channels, height, width] = dx.shape as [number, number, number, number];
   const [outputs, , kernelHeight, kernelWidth] = w.shape as [number, number, number, number];
-  const taps = kernelHeight * kernelWidth, pixels = height * width;
   const { stride: [sy, sx], padding: [top, , left] } = spec.attributes;
+  const rows = Math.ceil(height / sy), columns = Math.ceil(width / sx);
+  const taps = [Math.ceil(kernelHeight / sy), Math.ceil(kernelWidth / sx)];
+  const splitTap = split("k", [outputs, ...taps], ["output", "i", "j"]);
+  const splitPlace = split("n", [batch, rows, columns], ["image", "row", "column"]);
+  const phase = (z: string) => `  let y = ${z} / ${sx};\n  let x = ${z} % ${sx};\n`;
   return gemmWgsl({
     name: "conv2dInputGradient",
-    batch: 1,
+    batch: sy * sx,
     rows: channels,
-    columns: batch * pixels,
-    depth: outputs * taps,
+    columns: batch * rows * columns,
+    depth: outputs * taps[0]! * taps[1]!,
     bindings: [input("dy", 0, dy), input("w", 1, w)],
     results: [output("dx", dx)],
     functions: `${pixelFunction("dy", dy)}
-fn pixel(k: i32, n: i32) -> f32 {
-${split("k", [outputs, kernelHeight, kernelWidth], ["channel", "i", "j"])}${
-      split("n", [batch, height, width], ["image", "row", "column"])
-    }  let y = row + ${top} - i;
-  let x = column + ${left} - j;
-  if (y < 0 || x < 0 || y % ${sy} != 0 || x % ${sx} != 0) { return 0.0; }
-  return dy_at(image, channel, y / ${sy}, x / ${sx});
+fn tap(m: i32, k: i32, z: i32) -> f32 {
+${phase("z")}${splitTap}  let r = (y + ${top}) % ${sy} + i * ${sy};
+  let s = (x + ${left}) % ${sx} + j * ${sx};
+  if (r >= ${kernelHeight} || s >= ${kernelWidth}) { return 0.0; }
+  return f32(w[((output * ${channels} + m) * ${kernelHeight} + r) * ${kernelWidth} + s]);
+}
+fn pixel(k: i32, n: i32, z: i32) -> f32 {
+${phase("z")}${splitTap}${splitPlace}  let r = row + (y + ${top}) / ${sy} - i;
+  let s = column + (x + ${left}) / ${sx} - j;
+  return dy_at(image, output, r, s);
 }
 `,
-    left: {
-      along: "depth",
-      element: (m, k) => `f32(w[(${k} / ${taps} * ${channels} + ${m}) * ${taps} + ${k} % ${taps}])`,
-    },
-    right: { along: "side", element: (n, k) => `pixel(${k}, ${n})` },
-    store: (m, n, value) =>
-      `dx[(${n} / ${pixels} * ${channels} + ${m}) * ${pixels} + ${n} % ${pixels}] = ${
-        stored(dx, value)
-      };`,
+    resultFunctions: `fn put(m: i32, n: i32, z: i32, value: f32) {
+${phase("z")}${splitPlace}  let r = row * ${sy} + y;
+  let s = column * ${sx} + x;
+  if (r >= ${height} || s >= ${width}) { return; }
+  dx[((image * ${channels} + m) * ${height} + r) * ${width} + s] = ${stored(dx, "value")};
+}
+`,
+    left: { along: "depth", element: (m, k) => `tap(${m}, ${k}, z)` },
+    right: { along: "side", element: (n, k) => `pixel(${k}, ${n}, z)` },
+    store: (m, n, value) => `put(${m}, ${n}, z, ${value});`,
   }, target);
 }
 
