@@ -7,7 +7,7 @@ import {
   i32x4,
   type Local,
   type ModuleBuilder,
-  select,
+  shuffle,
   v128,
 } from "../../lib/backends/wasm/assembler.ts";
 import { at } from "../../lib/backends/wasm/gemm_kernels.ts";
@@ -67,8 +67,6 @@ export type EmitPatches = (args: readonly [I, I, I, I, I]) => Expr<"void">;
  */
 export function emitPatches(m: ModuleBuilder, patches: Patches, points: number): EmitPatches {
   const { height, width, kernel: [high, wide], stride, padding, output } = patches;
-  const outputWidth = output[1];
-  const isDense = stride[1] === 1;
   const fn = m.func(
     { params: ["i32", "i32", "i32", "i32", "i32"] },
     (f, matrix, image, channels, firstRow, rows) => {
@@ -76,35 +74,20 @@ export function emitPatches(m: ModuleBuilder, patches: Patches, points: number):
       f.for(0, channels, 1, (channel) => {
         const plane = f.let(at(image, channel, 4 * height * width));
         f.for(0, high, 1, (ky) => {
-          f.for(0, wide, 1, (kx) => {
+          const top = f.let(i32.sub(at(ky, firstRow, stride[0]), padding[0]));
+          for (let kx = 0; kx < wide; kx++) {
             const to = f.let(line);
             f.for(0, rows, 1, (r) => {
-              const moved = i32.mul(i32.add(firstRow, r), stride[0]);
-              const source = f.let(i32.sub(i32.add(moved, ky), padding[0]));
-              const start = f.let(i32.sub(kx, padding[1]));
+              const row = f.let(at(top, r, stride[0]));
               f.if(
-                i32.geU(source, height), // as negative rows are, too
-                () => fill(f, to, f.let(i32.add(to, 4 * outputWidth))),
-                () => {
-                  const from = f.let(at(plane, source, 4 * width));
-                  if (isDense) copyRow(f, to, from, start, width, outputWidth);
-                  else {
-                    f.for(0, outputWidth, 1, (j) => {
-                      const column = f.let(i32.add(i32.mul(j, stride[1]), start));
-                      const value = f.let(f32.const(0));
-                      f.if(
-                        i32.ltU(column, width),
-                        () => f.set(value, f32.load(at(from, column, 4))),
-                      );
-                      f.store.f32(to, value);
-                      f.set(to, i32.add(to, 4));
-                    });
-                  }
-                },
+                i32.ltU(row, height), // negative rows are large
+                () => copyRow(f, to, f.let(at(plane, row, 4 * width)), kx - padding[1], patches),
+                () => writeZeros(f, to, 0, output[1]),
               );
+              f.set(to, i32.add(to, 4 * output[1]));
             });
             f.set(line, i32.add(line, 4 * points));
-          });
+          }
         });
       });
     },
@@ -112,42 +95,49 @@ export function emitPatches(m: ModuleBuilder, patches: Patches, points: number):
   return (args) => fn(...args);
 }
 
-/** Fills with zeros from `to`, which moves, up to `end`; up to 12 bytes behind may change as well. */
-function fill(f: FunctionBuilder, to: Local<"i32">, end: Local<"i32">) {
-  f.while(i32.ltU(to, end), () => {
-    f.store.v128(to, i32x4.const(0, 0, 0, 0));
-    f.set(to, i32.add(to, 16));
-  });
-  f.set(to, end);
+/** The most vectors for which there is no loop. */
+const mostUnrolled = 16;
+
+/** Writes four elements of a row at a time, from `first` to `end`; three behind may change as well. */
+function writeFours(
+  f: FunctionBuilder,
+  to: Local<"i32">,
+  first: number,
+  end: number,
+  four: (index: I) => Expr<"v128">,
+) {
+  const write = (index: I) => f.store.v128(at(to, index, 16), four(index), 4 * first);
+  const count = Math.ceil((end - first) / 4);
+  if (count > mostUnrolled) f.for(0, count, 1, write);
+  else for (let i = 0; i < count; i++) write(i32.const(i));
 }
 
-/** Copies `count` elements of a row from `start` on, with zeros where the row has none. */
+function writeZeros(f: FunctionBuilder, to: Local<"i32">, first: number, end: number) {
+  writeFours(f, to, first, end, () => i32x4.const(0, 0, 0, 0));
+}
+
+/** Copies elements `start`, `start + stride` … of a row, with zeros where the row has none. */
 function copyRow(
   f: FunctionBuilder,
   to: Local<"i32">,
-  row: I,
-  start: Local<"i32">,
-  width: number,
-  count: number,
+  row: Local<"i32">,
+  start: number,
+  { width, stride: [, stride], output: [, count] }: Patches,
 ) {
-  const clamp = (x: I) => {
-    const value = f.let(x);
-    f.set(value, select(i32.ltS(value, 0), i32.const(0), value));
-    return i32.minU(value, count);
-  };
-  const first = f.let(to);
-  const before = f.let(clamp(i32.sub(0, start)));
-  const end = f.let(clamp(i32.sub(width, start)));
-  fill(f, to, f.let(at(first, before, 4)));
-  const from = f.let(at(at(row, start, 4), before, 4));
-  const last = f.let(at(first, end, 4));
-  f.if(i32.ltU(to, last), () => {
-    f.while(i32.ltU(to, last), () => {
-      f.store.v128(to, v128.load(from));
-      f.set(to, i32.add(to, 16));
-      f.set(from, i32.add(from, 16));
+  const within = (x: number) => Math.min(count, Math.max(0, Math.ceil(x)));
+  const first = within(-start / stride), end = Math.max(first, within((width - start) / stride));
+  writeZeros(f, to, 0, first);
+  const from = f.let(i32.add(row, 4 * (first * stride + start)));
+  if (stride === 1) writeFours(f, to, first, end, (i) => v128.load(at(from, i, 16)));
+  else if (stride === 2) {
+    writeFours(f, to, first, end, (i) => {
+      const eight = f.let(at(from, i, 32));
+      return shuffle(v128.load(eight), v128.load(eight, 16), [0, 2, 4, 6]);
     });
-    f.set(to, last);
-  });
-  fill(f, to, f.let(i32.add(first, 4 * count)));
+  } else {
+    f.for(0, end - first, 1, (i) => {
+      f.store.f32(at(to, i, 4), f32.load(at(from, i, 4 * stride)), 4 * first);
+    });
+  }
+  writeZeros(f, to, end, count);
 }
