@@ -12,6 +12,7 @@ import {
   type FunctionBuilder,
   i32,
   type Local,
+  memoryClear,
   type ModuleBuilder,
   select,
   v128,
@@ -232,9 +233,7 @@ function emitAttention(
       const sum = f.let(v128.load32Splat(state, 4));
       const isSeen = f32x4.gt(sum, f32x4.const(0, 0, 0, 0));
       // Rows of a block that no row sees were never written: they may hold anything.
-      f.if(i32.eqz(most), () => {
-        f.for(0, 4 * width, 4, (j) => f.store.i32(i32.add(to, j), 0));
-      });
+      f.if(i32.eqz(most), () => f.do(memoryClear(to, 4 * width)));
       const inverse = f.let(v128.and(f32x4.div(f32x4.const(1, 1, 1, 1), sum), isSeen));
       scaleRow(f, to, i32.const(width), inverse);
       const total = f32x4.add(v128.load32Splat(state), log(f, sum));

@@ -11,6 +11,7 @@ import {
   f32x4,
   i32,
   type Local,
+  memoryClear,
   type ModuleBuilder,
   v128,
 } from "../../lib/backends/wasm/assembler.ts";
@@ -152,7 +153,7 @@ function emitGradient(
       f.let(at(i32.load(args, 4 * which), chunk, length * outLine));
     const [dq, dk, dv] = [result(7, rows), result(8, columns), result(9, columns)];
     for (const [to, length] of [[dq, rows], [dk, columns], [dv, columns]] as const) {
-      f.for(0, length * outLine, 4, (offset) => f.store.i32(i32.add(to, offset), 0));
+      f.do(memoryClear(to, length * outLine));
     }
 
     f.for(0, columns, blockColumns, (from) => {

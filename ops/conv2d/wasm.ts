@@ -3,7 +3,14 @@
  * out on its scratch, some rows of the result and some channels at a time.
  */
 import type { KernelSpec, View } from "../../lib/op.ts";
-import { f32, f32x4, i32, type ModuleBuilder, v128 } from "../../lib/backends/wasm/assembler.ts";
+import {
+  f32,
+  f32x4,
+  i32,
+  memoryClear,
+  type ModuleBuilder,
+  v128,
+} from "../../lib/backends/wasm/assembler.ts";
 import {
   type BlockProducts,
   blockProducts,
@@ -325,10 +332,7 @@ function emitWeightGradient(
     const dw = f.let(
       at(at(i32.load(args, 8), part, outputs * line), channel, 4 * perChannel),
     );
-    f.for(0, outputs, 1, (o) => {
-      const start = f.let(at(dw, o, line));
-      f.for(start, at(start, entries, 4), 4, (address) => f.store.i32(address, 0));
-    });
+    f.for(0, outputs, 1, (o) => f.do(memoryClear(at(dw, o, line), i32.shl(entries, 2))));
     const start = f.let(i32.mul(part, perPart));
     f.for(start, i32.minU(i32.add(start, perPart), images), 1, (image) => {
       const x = f.let(

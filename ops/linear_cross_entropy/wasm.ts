@@ -9,6 +9,7 @@ import {
   f32x4,
   i32,
   type Local,
+  memoryClear,
   type ModuleBuilder,
   v128,
 } from "../../lib/backends/wasm/assembler.ts";
@@ -176,8 +177,7 @@ function emitSlopes(m: ModuleBuilder): string {
 function clear(program: WasmProgram, size: number): WasmCall[] {
   const kernel = program.once("clear", (m) => {
     m.func({ params: ["i32", "i32", "i32"], export: "clear" }, (f, args) => {
-      const start = f.let(i32.load(args));
-      f.for(start, at(start, i32.load(args, 4), 4), 4, (address) => f.store.i32(address, 0));
+      f.do(memoryClear(i32.load(args), i32.shl(i32.load(args, 4), 2)));
     });
     return "clear";
   });

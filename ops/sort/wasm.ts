@@ -6,6 +6,7 @@ import {
   type FunctionBuilder,
   i32,
   i64,
+  memoryClear,
   select,
 } from "../../lib/backends/wasm/assembler.ts";
 import { at } from "../../lib/backends/wasm/gemm_kernels.ts";
@@ -45,7 +46,7 @@ export function sortWasm({ attributes, inputs }: KernelSpec, program: WasmProgra
         const counterOf = (pair: Expr<"i32">) =>
           at(scratch, i32.and(i32.shrU(i32.load(pair), 8 * digit), buckets - 1), 4);
         const end = f.let(at(from, length, 8));
-        f.for(scratch, i32.add(scratch, 4 * buckets), 4, (counter) => f.store.i32(counter, 0));
+        f.do(memoryClear(scratch, 4 * buckets));
         f.for(from, end, 8, (pair) => {
           const counter = f.let(counterOf(pair));
           f.store.i32(counter, i32.add(i32.load(counter), 8));

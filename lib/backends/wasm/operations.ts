@@ -400,6 +400,12 @@ export function memoryCopy(
   return { type: "void", code: [...operands, 0xfc, 10, 0, 0] };
 }
 
+/** Fills bytes with zeros. */
+export function memoryClear(to: Operand<"i32">, bytes: Operand<"i32">): Expr<"void"> {
+  const operands = [to, 0, bytes].map((value) => operand("i32", value).code);
+  return { type: "void", code: [...operands, 0xfc, 11, 0] };
+}
+
 /** Whether the host has the relaxed vector instructions. */
 export const hasRelaxedSimd: boolean = WebAssembly.validate(
   new Uint8Array([
