@@ -4,13 +4,16 @@ import { assertEquals, assertMatch } from "@std/assert";
 const cli = new URL("../cli.ts", import.meta.url).href;
 const root = new URL("..", import.meta.url);
 
+/** Quiet: Deno says on standard error what it downloads. */
+const commandLine = ["run", "--quiet", "-A", cli];
+
 /** Runs the command line on wasm to its end, or sends it a signal once `until` says so. */
 export async function run(
   args: readonly string[],
   until?: () => Promise<boolean>,
   signal: Deno.Signal = "SIGKILL",
 ): Promise<{ code: number; out: string; err: string }> {
-  return await finish(Deno.execPath(), ["run", "-A", cli, ...args], until, signal);
+  return await finish(Deno.execPath(), [...commandLine, ...args], until, signal);
 }
 
 /** Whether Open MPI is here. */
@@ -24,7 +27,7 @@ export async function runRanks(
   until?: () => Promise<boolean>,
 ): Promise<{ code: number; out: string; err: string }> {
   const launch = ["--allow-run-as-root", "--oversubscribe", "-n", String(ranks)];
-  const program = [Deno.execPath(), "run", "-A", cli, ...args];
+  const program = [Deno.execPath(), ...commandLine, ...args];
   return await finish("mpirun", [...launch, ...program], until);
 }
 

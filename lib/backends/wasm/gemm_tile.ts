@@ -10,7 +10,7 @@ export interface GemmTile {
   readonly depth: number;
 }
 
-/** There are 15 vector registers: 6 × 8 sums, 2 vectors of B and 1 value of A in all lanes are 15. */
+/** There are 15 vector registers: 6 × 8 sums, 2 vectors of B and 1 of A are 15. */
 export const plainTile: GemmTile = { rows: 6, columns: 8, depth: 512 };
 
 /** Where V8 makes one vector of 256 bits out of two, 6 × 16 sums take 12 registers. */
