@@ -436,11 +436,15 @@ export function planGemm(
   const scratchColumns = Math.floor((scratchBytes - tileScratchBytes) / (paddedK * 32)) * 8;
   const inPlace = b.column === 1 && (m <= 2 * directRows || n * k <= 2 ** 11);
   const fits = scratchColumns >= Math.min(paddedN, Math.max(64, columnStep));
-  const isSlight = m <= 64 || n <= 2 * directColumns || m * n * k < 64 ** 3;
+  // Tiles that read A in place save its packing; but rows that are multiples of 2 KiB apart fall on
+  // the same lines of the first cache, and push each other out.
+  const mostRows = a.column !== 1 ? 32 : a.row % 512 === 0 ? 2 ** 14 / a.row : 256;
+  const isSlight = m <= mostRows || n <= 2 * directColumns || m * n * k < 64 ** 3;
   if (inPlace || (fits && isSlight)) {
     const byRows = inPlace && m >= 64;
     const rows = byRows ? cut(m, parts, directRows) : whole.rows;
-    const columns = cut(n, byRows ? 1 : parts, columnStep, inPlace ? Infinity : scratchColumns);
+    const columnParts = byRows ? 1 : epilogue ? parts / 4 : parts;
+    const columns = cut(n, columnParts, columnStep, inPlace ? Infinity : scratchColumns);
     return plan("gemmDirect", rows, columns, inPlace ? 0 : 1);
   }
   // As many blocks for every thread: the last that one works on keeps all the others waiting.

@@ -118,7 +118,7 @@ for (const tile of [plainTile, doubledTile]) {
 
 Deno.test("large batches pack every matrix of B", () => {
   const { pool, check } = setUp(plainTile);
-  const [m, n, k] = [70, 72, 80];
+  const [m, n, k] = [260, 72, 80];
   for (const shared of [true, false]) {
     const { error, kernels } = check({
       ...{ m, n, k, batch: [2, 2], accumulate: false },
