@@ -427,7 +427,7 @@ export function planGemm(
     const columns = cut(n, Math.round(parts / rows.blocks), leastCommonMultiple(16, granule));
     return plan("gemmBlas", rows, columns, 0);
   }
-  const isSmall = m * n * k * batches < 2 ** 18;
+  const isSmall = m * n * k * batches < 2 ** 16;
   const parts = isSmall ? 1 : Math.ceil(wanted / batches);
   // Sums of lanes at the end cost as much as some steps of k, packing B as much as some rows.
   if (m <= (k < 64 ? 4 : 16) && b.row === 1 && a.column === 1 && k >= 16) {

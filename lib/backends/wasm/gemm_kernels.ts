@@ -325,7 +325,10 @@ export function emitDirectGemm(m: ModuleBuilder) {
     { length: directRows },
     (_, i) => emitDirectTile(m, i + 1, directColumns / 4),
   );
-  const wideTile = emitDirectTile(m, 1, 8);
+  // One or two rows wait for B, of which they read whole cache lines.
+  const wideTiles = ([[1, 8], [2, 4]] as const).map(([rows, vectors]) => {
+    return { rows, width: 4 * vectors, tile: emitDirectTile(m, rows, vectors) };
+  });
   return i32Function(
     m,
     [
@@ -347,15 +350,17 @@ export function emitDirectGemm(m: ModuleBuilder) {
       const { a, aRow, aStep, bStep, cRow, k, accumulate, scratch } = p;
       const common = { aRow, aStep, bStep, k, cRow, accumulate, scratch };
       const column = f.local("i32");
-      f.if(
-        i32.and(i32.eq(p.m, 1), i32.eq(p.bPanel, 32)),
-        () =>
-          f.while(i32.leU(i32.add(column, 32), p.n), () => {
-            const [b, c] = [p.b, p.c].map((base) => at(base, column, 4));
-            f.do(wideTile({ ...common, a, b, c, columns: 32 }));
-            f.set(column, i32.add(column, 32));
-          }),
-      );
+      for (const { rows, width, tile } of wideTiles) {
+        f.if(
+          i32.and(i32.eq(p.m, rows), i32.eq(p.bPanel, 4 * directColumns)),
+          () =>
+            f.while(i32.leU(i32.add(column, width), p.n), () => {
+              const [b, c] = [p.b, p.c].map((base) => at(base, column, 4));
+              f.do(tile({ ...common, a, b, c, columns: width }));
+              f.set(column, i32.add(column, width));
+            }),
+        );
+      }
       const strips = i32.divU(i32.add(p.m, directRows - 1), directRows);
       const stripRows = f.let(i32.divU(i32.sub(i32.add(p.m, strips), 1), strips));
       f.while(i32.ltU(column, p.n), () => {
