@@ -411,12 +411,12 @@ export function planGemm(
     };
   };
   const columnStep = leastCommonMultiple(tileColumns, granule);
-
   const whole = { rows: cut(m, 1, m), columns: cut(n, 1, n) };
 
   if (blas && isForBlas(shape)) {
+    // Threads of the library's own share what they pack.
     if (!epilogue && batches === 1 && m * n * k >= 2 ** 26) {
-      return plan("gemmBlas", whole.rows, whole.columns, 0, threads); // threads of its own share what they pack
+      return plan("gemmBlas", whole.rows, whole.columns, 0, threads);
     }
     // The library packs A and B anew for every block: these are few, as square as can be, and more
     // than the threads only where they stay large.
@@ -438,12 +438,13 @@ export function planGemm(
   const fits = scratchColumns >= Math.min(paddedN, Math.max(64, columnStep));
   // Tiles that read A in place save its packing; but rows that are multiples of 2 KiB apart fall on
   // the same lines of the first cache, and push each other out.
-  const mostRows = a.column !== 1 ? 32 : a.row % 512 === 0 ? 2 ** 14 / a.row : 256;
+  const fallTogether = a.row > 0 && a.row % 512 === 0;
+  const mostRows = a.column !== 1 ? 32 : fallTogether ? 2 ** 14 / a.row : 256;
   const isSlight = m <= mostRows || n <= 2 * directColumns || m * n * k < 64 ** 3;
   if (inPlace || (fits && isSlight)) {
     const byRows = inPlace && m >= 64;
     const rows = byRows ? cut(m, parts, directRows) : whole.rows;
-    const columnParts = byRows ? 1 : epilogue ? parts / 4 : parts;
+    const columnParts = byRows ? 1 : epilogue ? parts / 4 : parts; // an epilogue goes along rows
     const columns = cut(n, columnParts, columnStep, inPlace ? Infinity : scratchColumns);
     return plan("gemmDirect", rows, columns, inPlace ? 0 : 1);
   }
