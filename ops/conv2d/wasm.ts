@@ -29,9 +29,8 @@ type Pair = readonly [number, number];
 const input = (index: number): WasmArgument => ({ operand: "input", index });
 const output: WasmArgument = { operand: "output", index: 0 };
 
-/** Where results go in an image: to every `step`-th row and column from `start` on. */
+/** Where results go in an image: to every `step`-th row and column. */
 interface Places {
-  readonly start: Pair;
   readonly step: Pair;
   /** Height and width of the image. */
   readonly size: Pair;
@@ -61,7 +60,7 @@ export function conv2dWasm(spec: KernelSpec, program: WasmProgram): WasmCall[] {
     stride,
     padding: [padding[0], padding[2]],
     output: size,
-  }, { start: [0, 0], step: [1, 1], size });
+  }, { step: [1, 1], size });
 }
 
 /**
@@ -90,15 +89,24 @@ export function conv2dInputGradientWasm(spec: KernelSpec, program: WasmProgram):
       };
       return [
         turn,
-        ...convolve(program, dy!, dx!, input(0), turned, {
-          channels: outputs,
-          height: dy!.shape[2]!,
-          width: dy!.shape[3]!,
-          kernel: [row.taps, column.taps],
-          stride: [1, 1],
-          padding: [row.padding, column.padding],
-          output: [row.length, column.length],
-        }, { start: [row.start, column.start], step: stride, size }),
+        ...convolve(
+          program,
+          dy!,
+          dx!,
+          input(0),
+          turned,
+          {
+            channels: outputs,
+            height: dy!.shape[2]!,
+            width: dy!.shape[3]!,
+            kernel: [row.taps, column.taps],
+            stride: [1, 1],
+            padding: [row.padding, column.padding],
+            output: [row.length, column.length],
+          },
+          { step: stride, size },
+          row.start * size[1] + column.start,
+        ),
       ];
     })
   );
@@ -151,7 +159,10 @@ function emitTurnKernels(m: ModuleBuilder): string {
   return "turnKernels";
 }
 
-/** The convolution of images [B, channels, H, W] with kernels [O, channels, kh, kw]. */
+/**
+ * The convolution of images [B, channels, H, W] with kernels [O, channels, kh, kw]. Phases that
+ * differ in nothing but the first place share a kernel.
+ */
 function convolve(
   program: WasmProgram,
   x: View,
@@ -160,6 +171,7 @@ function convolve(
   kernels: WasmArgument,
   patches: Patches,
   places: Places,
+  firstPlace = 0,
 ): WasmCall[] {
   const [images, outputs] = y.shape as [number, number];
   const [height, width] = patches.output;
@@ -192,7 +204,7 @@ function convolve(
   return [{
     name: "conv2d",
     kernel,
-    args: [from, kernels, output],
+    args: [from, kernels, output, 4 * firstPlace],
     chunks: images * rowBlocks * Math.ceil(outputs / partOutputs),
   }];
 }
@@ -224,7 +236,8 @@ function emitConvolution(
     const count = f.let(i32.minU(i32.sub(outputs, firstOutput), partOutputs));
     const x = f.let(at(i32.load(args), image, 4 * channels * height * width));
     const w = f.let(at(i32.load(args, 4), firstOutput, line));
-    const target = f.let(at(at(i32.load(args, 8), image, outputs * size), firstOutput, size));
+    const firstPlace = i32.add(i32.load(args, 8), i32.load(args, 12));
+    const target = f.let(at(at(firstPlace, image, outputs * size), firstOutput, size));
     const [y, resultLine] = isDense(places)
       ? [f.let(at(target, first, 4 * columns)), size]
       : [f.let(i32.add(scratch, offsets.result)), 4 * blocks.points];
@@ -244,15 +257,11 @@ function emitConvolution(
       }));
     });
     if (!isDense(places)) {
-      const { start, step, size: [, imageWidth] } = places;
+      const { step, size: [, imageWidth] } = places;
       f.for(0, count, 1, (o) => {
         const from = f.let(at(y, o, resultLine));
         f.for(first, i32.add(first, taken), 1, (row) => {
-          const place = i32.add(
-            i32.mul(i32.add(i32.mul(row, step[0]), start[0]), imageWidth),
-            start[1],
-          );
-          const to = f.let(at(at(target, o, size), place, 4));
+          const to = f.let(at(at(target, o, size), row, 4 * step[0] * imageWidth));
           f.for(0, columns, 1, () => {
             f.store.f32(to, f32.load(from));
             f.set(from, i32.add(from, 4));

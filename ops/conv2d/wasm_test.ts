@@ -32,6 +32,7 @@ wasmTest("convolutions and gradients of any stride and padding equal the referen
   await check([2, 3, 9, 7], [4, 3, 4, 4], { padding: 1, stride: 2 }, [2, 4, 4, 3]);
   await check([2, 2, 9, 11], [3, 2, 1, 2], { padding: [2, 0, 1, 3], stride: [3, 4] }, [2, 3, 4, 4]);
   await check([1, 2, 2, 3], [3, 2, 2, 2], { padding: 3, stride: 5 }, [1, 3, 2, 2]);
+  await check([2, 3, 32, 16], [4, 3, 8, 8], { stride: 8 }, [2, 4, 4, 2]);
 });
 
 wasmTest("convolutions of many channels and points go by blocks", async () => {

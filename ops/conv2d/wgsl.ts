@@ -86,7 +86,7 @@ export function conv2dInputGradientWgsl(spec: KernelSpec, target: WgslTarget): W
   const taps = [Math.ceil(kernelHeight / sy), Math.ceil(kernelWidth / sx)];
   const splitTap = split("k", [outputs, ...taps], ["output", "i", "j"]);
   const splitPlace = split("n", [batch, rows, columns], ["image", "row", "column"]);
-  const phase = (z: string) => `  let y = ${z} / ${sx};\n  let x = ${z} % ${sx};\n`;
+  const phase = `  let y = z / ${sx};\n  let x = z % ${sx};\n`;
   return gemmWgsl({
     name: "conv2dInputGradient",
     batch: sy * sx,
@@ -97,19 +97,19 @@ export function conv2dInputGradientWgsl(spec: KernelSpec, target: WgslTarget): W
     results: [output("dx", dx)],
     functions: `${pixelFunction("dy", dy)}
 fn tap(m: i32, k: i32, z: i32) -> f32 {
-${phase("z")}${splitTap}  let r = (y + ${top}) % ${sy} + i * ${sy};
+${phase}${splitTap}  let r = (y + ${top}) % ${sy} + i * ${sy};
   let s = (x + ${left}) % ${sx} + j * ${sx};
   if (r >= ${kernelHeight} || s >= ${kernelWidth}) { return 0.0; }
   return f32(w[((output * ${channels} + m) * ${kernelHeight} + r) * ${kernelWidth} + s]);
 }
 fn pixel(k: i32, n: i32, z: i32) -> f32 {
-${phase("z")}${splitTap}${splitPlace}  let r = row + (y + ${top}) / ${sy} - i;
+${phase}${splitTap}${splitPlace}  let r = row + (y + ${top}) / ${sy} - i;
   let s = column + (x + ${left}) / ${sx} - j;
   return dy_at(image, output, r, s);
 }
 `,
     resultFunctions: `fn put(m: i32, n: i32, z: i32, value: f32) {
-${phase("z")}${splitPlace}  let r = row * ${sy} + y;
+${phase}${splitPlace}  let r = row * ${sy} + y;
   let s = column * ${sx} + x;
   if (r >= ${height} || s >= ${width}) { return; }
   dx[((image * ${channels} + m) * ${height} + r) * ${width} + s] = ${stored(dx, "value")};
